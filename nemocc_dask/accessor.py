@@ -1,0 +1,327 @@
+"""`frame.nemocc`: the phases as methods, alike on pandas and Dask dataframes, so that a chain reads as the pipeline does.
+
+On a pandas dataframe a method works at once; on a Dask dataframe it adds to the graph, and nothing is computed or sent
+until the result is. Rows that a method drops are gone from its result; how many and why is logged (logger
+`nemocc_dask`). To have them as rows, call the phase functions themselves on a pandas dataframe, such as
+`nemocc_dask.preprocess.preprocess`, or run a job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+from dask.dataframe.dask_expr import new_collection
+
+from nemocc_dask import columns
+from nemocc_dask.accounting import Outcome
+from nemocc_dask.admit import admit
+from nemocc_dask.errors import FrameError, SettingError
+from nemocc_dask.generate import generate, language_rows
+from nemocc_dask.pipeline import documents_together, map_partitions, map_ranges
+from nemocc_dask.postprocess import postprocess
+from nemocc_dask.preprocess import SEPARATOR, Overlong, filter_tokens, join_segments, preprocess, split_documents
+from nemocc_dask.route import Route, quality_routes, route
+from nemocc_dask.settings import Endpoint, GenerationConfig
+from nemocc_dask.synthesize import Recipe, routes_of, synthesize
+from nemocc_dask.tasks import Task, find_task
+from nemocc_dask.text.engine import PANDAS, Frame, frames_of
+from nemocc_dask.tokens import TokenCounter
+
+log = logging.getLogger("nemocc_dask")
+
+DEFAULT_SAMPLING = GenerationConfig()
+
+
+def accessor_of(frame: pd.DataFrame | dd.DataFrame) -> Nemocc:
+    """The accessor that serves this kind of frame. Raises `FrameError`."""
+    if isinstance(frame, dd.DataFrame):
+        return _OnDask(frame)
+    if isinstance(frame, pd.DataFrame):
+        return Nemocc(frame)
+    raise FrameError.of(frame)
+
+
+class Nemocc:
+    """The steps and phases of synthetic data generation on a dataframe.
+
+    A task is a name in `nemocc_dask.TASKS` or a `nemocc_dask.Task`; a tokenizer is whatever `TokenCounter` takes, None for
+    the default one. No method changes the frame it is called on.
+
+    >>> docs = pd.DataFrame({"id": [1], "text": ["a b\\nc"], "quality_score": [14]})
+    >>> Nemocc(docs).filter_quality(above=11).nemocc.split_documents()[["text", "segment_id"]].values.tolist()
+    [['a b', 0], ['c', 1]]
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    def _apply(self, step: Callable[..., Frame], label: str, /, **settings: Any) -> Any:
+        return step(self._frame, **settings)
+
+    def _through(self, phase: Callable[..., Outcome], label: str, /, **settings: Any) -> Any:
+        return self._apply(_kept, label, phase=phase, **settings)
+
+    # --- documents and segments ---------------------------------------------------------------------------------------
+
+    def filter_quality(self, *, above: float | None = None, at_most: float | None = None) -> Any:
+        """Keep documents whose `quality_score` is > `above` and ≤ `at_most`; those without a score go.
+
+        Raises `ColumnNotFoundError`, and `FrameError` where scores are no numbers.
+
+        >>> Nemocc(pd.DataFrame({"quality_score": [11, 12, None]})).filter_quality(above=11)["quality_score"].tolist()
+        [12.0]
+        """
+        return self._through(_in_quality, "filter-quality", rule=Route((), above=above, at_most=at_most))
+
+    def filter_tokens(
+        self,
+        *,
+        min_tokens: int | None = None,
+        max_tokens: int | None = None,
+        tokenizer: Any = None,
+        count_field: str = columns.DOCUMENT_TOKENS,
+    ) -> Any:
+        """Count the tokens of `text` into `count_field` (int64) and keep rows within the bounds, both inclusive.
+
+        >>> Nemocc(pd.DataFrame({"text": ["one", "one two three"]})).filter_tokens(min_tokens=2)["document_token_count"].tolist()
+        [3]
+        """
+        return self._through(
+            _in_tokens, "filter-tokens", tokenizer=TokenCounter(tokenizer), count_column=count_field,
+            min_tokens=min_tokens, max_tokens=max_tokens,
+        )  # fmt: skip
+
+    def split_documents(self, *, separator: str = SEPARATOR) -> Any:
+        r"""One row per part of each text between separators; `segment_id` (int64) counts them from 0 in each document.
+
+        >>> Nemocc(pd.DataFrame({"id": [7], "text": ["a\r\nb"]})).split_documents()["text"].tolist()
+        ['a', 'b']
+        """
+        return self._apply(split_documents, "split-documents", separator=separator)
+
+    def join_segments(self, *, max_tokens: int, separator: str = SEPARATOR, separator_tokens: int = 1) -> Any:
+        r"""Join neighbouring segments of a document, next-fit, while `segment_token_count` and separators fit `max_tokens`.
+
+        Where segments are missing between two, they are not joined, and the new `segment_id` skips a number.
+
+        >>> segments = pd.DataFrame({"id": [7] * 3, "text": ["a", "b", "c"], "segment_id": [0, 1, 2], "segment_token_count": 1})
+        >>> Nemocc(segments).join_segments(max_tokens=3)["text"].tolist()
+        ['a\nb', 'c']
+        """
+        settings = {"max_tokens": max_tokens, "separator": separator, "separator_tokens": separator_tokens}
+        return self._apply(join_segments, "join-segments", **settings)
+
+    # --- the three phases, and all at once ----------------------------------------------------------------------------
+
+    def preprocess(self, task: str | Task, *, tokenizer: Any = None, overlong: Overlong = "split") -> Any:
+        """Documents (`id`, `text`) to segments that fit the task's prompt, with `segment_id` and both token counts.
+
+        overlong: a line longer than a segment may be is cut at sentence, then word boundaries, or dropped.
+
+        Raises `ColumnNotFoundError`, `UnknownTaskError`, `TokenizerError`, and `TaskError` where the prompt leaves no room.
+
+        >>> Nemocc(pd.DataFrame({"id": [7], "text": ["A text of a few words."]})).preprocess("wikipedia_paraphrasing")[
+        ...     "segment_token_count"].tolist()
+        [7]
+        """
+        settings = {"task": find_task(task), "tokenizer": TokenCounter(tokenizer), "overlong": overlong}
+        return self._through(_admit_and_preprocess, "preprocess", **settings)
+
+    def generate(
+        self,
+        task: str | Task,
+        *,
+        endpoint: Endpoint,
+        config: GenerationConfig = DEFAULT_SAMPLING,
+        store: str | None = None,
+    ) -> Any:
+        """Ask the endpoint about each row: `text`, or `id` and `language` for a task that makes documents from nothing.
+
+        Adds the task's output field, `sample` (int64) and the ledger (`request_id`, `model`, `finish_reason`,
+        `prompt_tokens`, `completion_tokens`, `attempts`, `latency_s` in seconds). Rows that failed, and answers that are
+        truncated, filtered or empty, go. Computing the result a second time asks a second time.
+
+        Raises `EndpointRefusedError` where every request would be refused, `SettingError` for a `store`, which is not there.
+
+        >>> from nemocc_dask.simulate import Simulator
+        >>> with Simulator() as endpoint:
+        ...     asked = Nemocc(pd.DataFrame({"text": ["Water boils. Ice melts."]})).generate(
+        ...         "distill", endpoint=Endpoint(base_url=endpoint.base_url, model="simulated"))
+        >>> asked["finish_reason"].tolist()
+        ['stop']
+        """
+        if store is not None:
+            raise SettingError("generate(store=...): a store of responses is not there yet. Leave it out, or run a job.")
+        return self._through(generate, "generate", task=find_task(task), endpoint=endpoint, config=config)
+
+    def postprocess(self, task: str | Task, *, tokenizer: Any = None, seed: int | None = 0) -> Any:
+        """Clean the task's output field, keep what is of use, and join a document's segments where the task does.
+
+        Needs `id`, `segment_id`, `text` and the output field; adds `rephrased_segment_token_count` (int64, tokens of the
+        answer) and `rephrased_document_token_count` (int64, tokens of the result).
+
+        >>> answers = pd.DataFrame({"id": [7], "segment_id": [0], "text": ["s"], "segment_token_count": [1],
+        ...                         "knowledge_list": ["- " + "A fact of many words. " * 12]})
+        >>> Nemocc(answers).postprocess("knowledge_list")["knowledge_list"].str[:12].tolist()
+        ['A fact of ma']
+        """
+        found = find_task(task)
+        settings = {"task": found, "tokenizer": TokenCounter(tokenizer), "seed": seed}
+        return self._documents_together(found)._through(postprocess, "postprocess", **settings)
+
+    def synthesize(
+        self,
+        task_or_routes: str | Task | Route | Sequence[str | Task | Route] | None = None,
+        *,
+        endpoint: Endpoint,
+        config: GenerationConfig = DEFAULT_SAMPLING,
+        tokenizer: Any = None,
+        overlong: Overlong = "split",
+        store: str | None = None,
+    ) -> Any:
+        """All phases at once: the results of one task, of several, or of routes; None is the two quality routes.
+
+        Needs `id`, `text`, and `quality_score` where a route looks at it. A `task` column (str) tells whose result a row is.
+
+        Raises what `preprocess`, `generate` and `postprocess` raise.
+
+        >>> Nemocc(pd.DataFrame({"id": [], "text": [], "quality_score": []})).synthesize(
+        ...     endpoint=Endpoint(base_url="http://localhost:1/v1", model="m"))["task"].tolist()
+        []
+        """
+        if store is not None:
+            raise SettingError("synthesize(store=...): a store of responses is not there yet. Leave it out, or run a job.")
+        routes = quality_routes() if task_or_routes is None else routes_of(task_or_routes)
+        recipe = Recipe(tokenizer=TokenCounter(tokenizer), endpoint=endpoint, config=config, overlong=overlong)
+        return self._apply(synthesize, "synthesize", routes=routes, recipe=recipe)
+
+    def _documents_together(self, task: Task) -> Nemocc:
+        return self
+
+    # --- steps of cleaning by themselves ------------------------------------------------------------------------------
+
+    def remove_markdown(self, *, field: str = columns.TEXT) -> Any:
+        """Take bold, italics and links off; code, maths, identifiers and a link's words stay.
+
+        >>> Nemocc(pd.DataFrame({"text": ["**a** my_name 2*3*4"]})).remove_markdown()["text"].tolist()
+        ['a my_name 2*3*4']
+        """
+        return self._clean("remove_markdown", field)
+
+    def remove_quotation(self, *, field: str = columns.TEXT) -> Any:
+        """Take off one pair of quotation marks that encloses the whole text.
+
+        >>> Nemocc(pd.DataFrame({"text": ['"A" and "B"', '“A”']})).remove_quotation()["text"].tolist()
+        ['"A" and "B"', 'A']
+        """
+        return self._clean("remove_quotation", field)
+
+    def remove_lines(self, pattern: str, *, field: str = columns.TEXT) -> Any:
+        r"""Take out every line that matches the pattern (RE2) as a whole. Raises `SettingError` for a pattern that is none.
+
+        >>> Nemocc(pd.DataFrame({"text": ["Passage 1:\nA fact."]})).remove_lines("Passage [0-9]+:")["text"].tolist()
+        ['A fact.']
+        """
+        return self._clean("remove_lines", field, pattern)
+
+    def keep_prefixed(self, prefix: str, *, field: str = columns.TEXT) -> Any:
+        """Keep rows whose text begins with the prefix, in any letter case, blank lines and markup before it aside.
+
+        >>> Nemocc(pd.DataFrame({"text": ["  Answer: a", "b"]})).keep_prefixed("Answer:")["text"].tolist()
+        ['  Answer: a']
+        """
+        return self._apply(_keep_prefixed, "keep-prefixed", field=field, prefix=prefix)
+
+    def slice_after(self, marker: str, *, field: str = columns.TEXT) -> Any:
+        """What follows the marker, where the text begins with it; other rows stay as they are.
+
+        >>> Nemocc(pd.DataFrame({"text": ["Answer: a", "b"]})).slice_after("Answer:")["text"].tolist()
+        ['a', 'b']
+        """
+        return self._clean("slice_after_marker", field, marker)
+
+    def _clean(self, kernel: str, field: str, *options: str) -> Any:
+        return self._apply(_clean, kernel.replace("_", "-"), kernel=kernel, field=field, options=options)
+
+
+class _OnDask(Nemocc):
+    def __init__(self, frame: dd.DataFrame) -> None:
+        # Dask caches the accessor on the frame: holding the frame itself would make a circle that keeps its
+        # persisted partitions alive.
+        super().__init__(new_collection(frame.expr))
+
+    def _apply(self, step: Callable[..., Frame], label: str, /, **settings: Any) -> dd.DataFrame:
+        return map_partitions(self._frame, step, label, **settings)
+
+    def _documents_together(self, task: Task) -> Nemocc:
+        return _OnDask(documents_together(self._frame)) if task.joins_segments else self
+
+
+def from_nothing(
+    task: str | Task = "multilingual_qa", *, samples: int, seed: int | None = 0, rows_per_partition: int = 500
+) -> dd.DataFrame:
+    """Rows for a task that makes documents: `id` (int64, 0 to samples - 1) and the `language` (str) drawn for each.
+
+    Raises `UnknownTaskError`, and `SettingError` for a task that reads documents.
+
+    >>> from_nothing(samples=3).compute()["id"].tolist()
+    [0, 1, 2]
+    """
+    found = find_task(task)
+    if not found.makes_documents:
+        raise SettingError(f"Task {found.name!r} reads documents: call .nemocc.preprocess({found.name!r}) on a frame of them.")
+    return map_ranges(
+        _language_rows, "from-nothing", rows=samples, rows_per_partition=rows_per_partition, task=found, seed=seed
+    )
+
+
+# --- what runs on a partition -----------------------------------------------------------------------------------------
+
+
+def _kept(frame: Frame, *, phase: Callable[..., Outcome], **settings: Any) -> Frame:
+    """A phase without its books: the rows that go on; what was dropped is logged."""
+    outcome = phase(frame, **settings)
+    for count in outcome.stages:
+        if count.failed:
+            log.warning("%s: %d of %d rows failed: %s", count.stage, sum(count.failed.values()), count.rows_in, count.failed)
+        if count.rejected:
+            log.info("%s: %d of %d rows rejected: %s", count.stage, sum(count.rejected.values()), count.rows_in, count.rejected)
+    return outcome.kept
+
+
+def _in_quality(frame: Frame, *, rule: Route) -> Outcome:
+    return route(frame, [rule]).documents
+
+
+def _in_tokens(
+    frame: Frame, *, tokenizer: TokenCounter, count_column: str, min_tokens: int | None, max_tokens: int | None
+) -> Outcome:
+    frames = frames_of(frame)
+    counted = frames.attach(frame, {count_column: tokenizer.count(frames.texts(frame, columns.TEXT))})
+    return filter_tokens(
+        counted, count_column, stage="filter_tokens", unit="rows", name="text", min_tokens=min_tokens, max_tokens=max_tokens
+    )
+
+
+def _admit_and_preprocess(frame: Frame, **settings: Any) -> Outcome:
+    return preprocess(frames_of(frame).drop(admit(frame).kept, (columns.DOCUMENT_TOKENS,)), **settings)
+
+
+def _clean(frame: Frame, *, kernel: str, field: str, options: Sequence[str]) -> Frame:
+    frames = frames_of(frame)
+    return frames.attach(frame, {field: getattr(frames.kernels, kernel)(frames.texts(frame, field), *options)})
+
+
+def _keep_prefixed(frame: Frame, *, field: str, prefix: str) -> Frame:
+    frames = frames_of(frame)
+    present = frames.kernels.starts_with_marker(frames.texts(frame, field), prefix)
+    return frames.keep(frame, present.to_numpy(zero_copy_only=False).astype(np.bool_))
+
+
+def _language_rows(first: int, stop: int, *, task: Task, seed: int | None) -> Frame:
+    return PANDAS.attach(pd.DataFrame(index=range(first, stop)), language_rows(first, stop, task, seed=seed))

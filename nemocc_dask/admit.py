@@ -1,0 +1,44 @@
+"""The first phase: only rows that can be told apart and read go in. Partition in, partition out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nemocc_dask import columns
+from nemocc_dask.accounting import Outcome
+from nemocc_dask.sieve import Sieve
+from nemocc_dask.text.engine import Frame, Mask, frames_of
+
+
+def admit(frame: Frame, *, duplicated: Mask | None = None) -> Outcome:
+    """Reject rows with a null or repeated `id`, or a null or blank `text`. Stage `read`, in documents.
+
+    duplicated: bool (n,), True where a row repeats the id of an earlier one; None looks within this partition only.
+
+    Raises `ColumnNotFoundError` where `id` or `text` is missing.
+
+    >>> import pandas as pd
+    >>> outcome = admit(pd.DataFrame({"id": [1, 1, None, 4], "text": ["a", "b", "c", " "]}))
+    >>> outcome.kept["text"].tolist(), outcome.stages[0].rejected
+    (['a'], {'null_id': 1, 'duplicate_id': 1, 'empty_text': 1})
+    """
+    sieve = Sieve(frame, stage="read", unit="documents")
+    nulls = frames_of(frame).is_null(frame, columns.ID)
+    repeated = _repeated(frame) if duplicated is None else duplicated
+    sieve.reject(nulls, "null_id")
+    sieve.reject(repeated[~nulls], "duplicate_id")
+    sieve.reject(frames_of(frame).is_null(sieve.frame, columns.TEXT), "null_text")
+    sieve.reject(_is_blank(sieve.frame), "empty_text")
+    return sieve.outcome()
+
+
+def _repeated(frame: Frame) -> Mask:
+    codes = frames_of(frame).codes(frame, columns.ID)
+    first = np.zeros(len(codes), dtype=np.bool_)
+    first[np.unique(codes, return_index=True)[1]] = True
+    return ~first & (codes >= 0)
+
+
+def _is_blank(frame: Frame) -> Mask:
+    frames = frames_of(frame)
+    return frames.kernels.is_blank(frames.texts(frame, columns.TEXT)).to_numpy(zero_copy_only=False)

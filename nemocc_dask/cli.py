@@ -1,0 +1,151 @@
+"""`nemocc-dask VERB`, and the same group under `dask nemocc`.
+
+Every `dask` call imports this module, so it imports nothing heavy: a verb fetches what it needs through the lazy names of
+the package and of `verbs`, when it is called.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from nemocc_dask.errors import CallerError, JobError, SettingError
+from nemocc_dask.settings import Job
+
+EXIT_JOB_FAILED, EXIT_CALL_WRONG, EXIT_ROWS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
+"""Exit codes; 0 is done."""
+
+COMMA_LISTS = {"languages", "columns"}
+"""Settings written as one word with commas; other lists are options that may be repeated."""
+
+
+class _Group(click.Group):
+    """Turns this package's errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CallerError as error:
+            _say_and_exit(ctx, str(error), EXIT_CALL_WRONG)
+        except JobError as error:
+            _say_and_exit(ctx, str(error), EXIT_JOB_FAILED)
+        except KeyboardInterrupt:
+            _say_and_exit(ctx, "Interrupted. The same command goes on where it stopped.", EXIT_INTERRUPTED)
+
+
+def _say_and_exit(ctx: click.Context, words: str, code: int) -> None:
+    click.echo(f"nemocc-dask: {words}", err=True)
+    ctx.exit(code)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+def nemocc() -> None:
+    """Synthetic training text from documents, by any OpenAI-compatible endpoint."""
+
+
+def main() -> None:
+    """Entry point of `nemocc-dask`."""
+    nemocc(prog_name="nemocc-dask")
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+def _job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """One option for each setting of a job: its name, type, help and default are the setting's own."""
+    for name, field in reversed(Job.model_fields.items()):
+        command = click.option(f"--{name.replace('_', '-')}", name, **_option(name, field))(command)
+    return command
+
+
+def _option(name: str, field: Any) -> dict[str, Any]:
+    """What click is told of a setting. No default: what is not said may stand in the job file."""
+    default = "" if field.is_required() or field.default in (None, (), False) or field.default_factory else field.default
+    help_text = f"{field.description}{f'  [default: {default}]' if default != '' else ''}"
+    kind = _plain_type(field.annotation)
+    if kind is bool:
+        return {"is_flag": True, "default": None, "help": help_text}
+    repeated = kind is tuple and name not in COMMA_LISTS
+    return {"type": _click_type(name, kind, field.annotation), "multiple": repeated, "default": None, "help": help_text}
+
+
+def _plain_type(annotation: Any) -> Any:
+    """int for `int | None`, tuple for `tuple[str, ...]`, and so on."""
+    kinds = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
+    first = kinds[0] if get_origin(annotation) not in (tuple, dict, Literal) else annotation
+    return get_origin(first) or first
+
+
+def _click_type(name: str, kind: Any, annotation: Any) -> Any:
+    if kind is Literal:
+        return click.Choice(get_args(annotation))
+    return kind if kind in (int, float) else str
+
+
+@nemocc.command()
+@click.option("--job", "job_file", type=click.Path(), help="TOML file with these settings as keys; a flag beats the file.")
+@_job_options
+@click.pass_context
+def run(ctx: click.Context, job_file: str | None, **given: Any) -> None:
+    """Run a job; the same command again resumes it.
+
+    Exit codes: 0 done, 1 the job cannot go on, 2 the call is wrong, 3 done but too many rows failed, 130 interrupted.
+    """
+    verbs = import_module("nemocc_dask.verbs")
+    settings = {**(verbs.read_job_file(job_file) if job_file else {}), **_said(given)}
+    if verbs.run(settings) > settings.get("max_failed_fraction", Job.model_fields["max_failed_fraction"].default):
+        ctx.exit(EXIT_ROWS_FAILED)
+
+
+def _said(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings the command line names, as `Job` takes them."""
+    said = {name: value for name, value in given.items() if value not in (None, ())}
+    for name in COMMA_LISTS & said.keys():
+        said[name] = tuple(word.strip() for word in said[name].split(",") if word.strip())
+    if "extra_kwargs" in said:
+        said["extra_kwargs"] = _json_object(said["extra_kwargs"])
+    return said
+
+
+def _json_object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingError(f"--extra-kwargs is no JSON ({error}). Write it such as '{{\"min_p\": 0.1}}'.") from None
+
+
+# --- the other verbs --------------------------------------------------------------------------------------------------
+
+
+@nemocc.command()
+@click.option("--output", type=click.Path(), help="Folder for the results.  [default: demo-output, or the next free name]")
+@click.option("--latency", type=float, default=0.1, show_default=True, help="Seconds the simulated endpoint takes to answer.")
+def demo(output: str | None, latency: float) -> None:
+    """Run all six tasks on documents and a simulated endpoint that ship with the package."""
+    import_module("nemocc_dask.verbs").demo(output, latency)
+
+
+@nemocc.group(invoke_without_command=True)
+@click.pass_context
+def tasks(ctx: click.Context) -> None:
+    """List the tasks and their budgets in tokens."""
+    if ctx.invoked_subcommand is None:
+        import_module("nemocc_dask.verbs").list_tasks()
+
+
+@tasks.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print a task as TOML, ready to edit and give to --task-file."""
+    import_module("nemocc_dask.verbs").show_task(name)
+
+
+@nemocc.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
+@click.pass_context
+def simulate(ctx: click.Context) -> None:
+    """Serve the simulated endpoint; it is no language model."""
+    import_module("nemocc_dask.verbs").simulate_command()(args=ctx.args, prog_name=ctx.command_path)

@@ -1,0 +1,1 @@
+"""The documents that ship with the package for its demonstration."""

@@ -1,0 +1,109 @@
+"""Every error this package raises on purpose.
+
+::
+
+    NemoccError
+    ├── CallerError                      the call is wrong: nothing was sent, mend it and call again
+    │   ├── SettingError (ValueError)        a setting has no meaning
+    │   ├── TaskError (ValueError)           a task's record contradicts itself
+    │   ├── UnknownTaskError (LookupError)   no task of that name
+    │   ├── TokenizerError (ValueError)      no tokenizer can be made of what was named
+    │   ├── ColumnNotFoundError (LookupError)  the frame or file lacks a column
+    │   ├── FrameError (TypeError)           a frame or a column is of a kind that cannot be worked on
+    │   ├── InputError (ValueError)          a file is missing, empty or unreadable
+    │   └── OutputError (ValueError)         the output directory belongs to another job
+    └── JobError                         the job cannot go on, whoever is to blame
+        ├── EndpointUnreachableError (ConnectionError)  nobody answers there
+        ├── EndpointRefusedError (PermissionError)      it answers, and will refuse every request
+        └── AccountingError (ArithmeticError)           rows in and rows out do not add up
+
+A row that failed is neither: it is a value with a reason (`nemocc_dask.llm.Failure`), so that it never takes its
+neighbours along.
+
+Each error carries one finished sentence, so it survives pickling between Dask processes as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class NemoccError(Exception):
+    """Root of the tree; catches everything this package raises on purpose."""
+
+    def __str__(self) -> str:
+        """The sentence itself: `LookupError` and its kin would print it in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
+class CallerError(NemoccError):
+    """The call is wrong (exit code 2). Nothing was sent to an endpoint."""
+
+
+class JobError(NemoccError):
+    """The job cannot go on (exit code 1). What was finished before stays on disk."""
+
+
+class SettingError(CallerError, ValueError):
+    """A setting has no meaning; the message names it."""
+
+
+class TaskError(CallerError, ValueError):
+    """A task's record contradicts itself; the message names task and field."""
+
+
+class UnknownTaskError(CallerError, LookupError):
+    """No task of that name."""
+
+    @classmethod
+    def of(cls, name: str, known: Iterable[str]) -> UnknownTaskError:
+        return cls(f"There is no task {name!r}. The tasks are: {', '.join(known)}. Your own comes from --task-file FILE.toml.")
+
+
+class TokenizerError(CallerError, ValueError):
+    """No tokenizer can be made of what was named."""
+
+
+class ColumnNotFoundError(CallerError, LookupError):
+    """A frame or file lacks a column."""
+
+    @classmethod
+    def of(cls, column: str, present: Iterable[str], *, where: str, remedy: str) -> ColumnNotFoundError:
+        return cls(f"There is no column {column!r} in {where}; its columns are: {', '.join(map(str, present))}. {remedy}")
+
+
+class FrameError(CallerError, TypeError):
+    """A frame or a column is of a kind that cannot be worked on."""
+
+    @classmethod
+    def of(cls, frame: object) -> FrameError:
+        kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+        return cls(f"A {kind} cannot be worked on: partitions are pandas dataframes. Convert it, such as with .to_pandas().")
+
+    @classmethod
+    def not_text(cls, column: str, dtype: object) -> FrameError:
+        return cls(f"The column {column!r} is of type {dtype} and has to hold text. Convert it, or name another column.")
+
+    @classmethod
+    def not_numeric(cls, column: str, dtype: object) -> FrameError:
+        return cls(f"The column {column!r} is of type {dtype} and has to hold numbers. Convert it, or name another column.")
+
+
+class InputError(CallerError, ValueError):
+    """A file is missing, empty or unreadable; the message names it."""
+
+
+class OutputError(CallerError, ValueError):
+    """The output directory holds another job's results; the message names the difference."""
+
+
+class EndpointUnreachableError(JobError, ConnectionError):
+    """Nobody answers at the endpoint's address."""
+
+
+class EndpointRefusedError(JobError, PermissionError):
+    """The endpoint answers, and would refuse every request alike: bad key, no such path, no such model."""
+
+
+class AccountingError(JobError, ArithmeticError):
+    """Rows in are not rows out + rejected + failed. A defect here, never the user's."""

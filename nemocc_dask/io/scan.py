@@ -1,0 +1,139 @@
+"""Which columns of the input a run reads, what it calls them, and which rows repeat an id: looked up before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from nemocc_dask import columns
+from nemocc_dask.errors import ColumnNotFoundError, InputError
+from nemocc_dask.io.read import JSONL, Part, read_part, schema_of
+
+READERS = 4
+"""Threads that look through the input before the run."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of the input are read, and what the run calls them.
+
+    id, text: the input's names. score: its name, or None where no route looks at it. carried: further names, as they
+    are. schema: Arrow schema of all of them, by the input's names.
+    """
+
+    id: str
+    text: str
+    score: str | None
+    carried: tuple[str, ...]
+    schema: pa.Schema
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Input's name → the run's name."""
+        score = {self.score: columns.QUALITY_SCORE} if self.score else {}
+        return {self.id: columns.ID, self.text: columns.TEXT} | score | {name: name for name in self.carried}
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """Arrow schema by the run's names."""
+        return pa.schema([self.schema.field(name).with_name(new) for name, new in self.renamed.items()])
+
+
+def find_columns(
+    parts: Sequence[Part],
+    *,
+    id_field: str,
+    text_field: str,
+    score_field: str | None,
+    carried: Sequence[str] | None,
+    reserved: frozenset[str],
+) -> Columns:
+    """The columns all input files have in common with what the run needs, and one schema for all of them.
+
+    reserved: names of columns the run writes, which the input may not carry along.
+
+    Raises `ColumnNotFoundError` with the file that lacks a column, `InputError` where files disagree about a type or a
+    column has a reserved name.
+    """
+    needed = {id_field: "Name another with --id-field.", text_field: "Name another with --text-field."}
+    needed |= {score_field: "Name another with --score-field."} if score_field else {}
+    schemas = _schemas(parts)
+    _check_present(needed | dict.fromkeys(carried or (), "Mend --columns."), schemas)
+    unified = _unified(list(schemas.values()), "the input files")
+    _check_types(unified, text_field, score_field)
+    kept = tuple(name for name in (unified.names if carried is None else carried) if name not in needed)
+    _check_reserved(kept, reserved)
+    return Columns(id_field, text_field, score_field, kept, pa.schema([unified.field(name) for name in (*needed, *kept)]))
+
+
+def _schemas(parts: Sequence[Part]) -> dict[str, pa.Schema]:
+    """File → schema. A Parquet file has one; the parts of a JSONL file are each looked through, as any line may differ."""
+    looked_at = list({(part.file, part.start if part.format == JSONL else 0): part for part in parts}.values())
+    by_file: dict[str, pa.Schema] = {}
+    with ThreadPoolExecutor(READERS) as readers:
+        for part, schema in zip(looked_at, readers.map(schema_of, looked_at), strict=True):
+            by_file[part.file] = _unified([by_file.get(part.file, pa.schema([])), schema], part.file)
+    return by_file
+
+
+def _unified(schemas: Sequence[pa.Schema], where: str) -> pa.Schema:
+    try:
+        return pa.unify_schemas(list(schemas), promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise InputError(f"The type of a column is not the same throughout {where}: {error}.") from None
+
+
+def _check_present(needed: dict[str, str], schemas: dict[str, pa.Schema]) -> None:
+    for where, schema in schemas.items():
+        for name, remedy in needed.items():
+            if name not in schema.names:
+                raise ColumnNotFoundError.of(name, schema.names, where=where, remedy=remedy)
+
+
+def _check_types(schema: pa.Schema, text_field: str, score_field: str | None) -> None:
+    text = schema.field(text_field).type
+    if not (pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_null(text)):
+        raise InputError(f"The column {text_field!r} is of type {text} and has to hold text. Name another with --text-field.")
+    score = schema.field(score_field).type if score_field else pa.null()
+    if not (pa.types.is_integer(score) or pa.types.is_floating(score) or pa.types.is_null(score)):
+        raise InputError(f"The column {score_field!r} is of type {score} and has to hold numbers. Name another with --score-field.")
+
+
+def _check_reserved(carried: Sequence[str], reserved: frozenset[str]) -> None:
+    for name in carried:
+        if name in reserved:
+            raise InputError(
+                f"The input's column {name!r} has the name of one that the run writes. "
+                "Rename it, or list the columns to carry along with --columns."
+            )
+
+
+# --- repeated ids -----------------------------------------------------------------------------------------------------
+
+
+def find_repeated_ids(parts: Sequence[Part], found: Columns) -> dict[int, npt.NDArray[np.int64]]:
+    """Index of a part → positions of its rows whose id stands in an earlier row of any part. Null ids are left out.
+
+    Holds 16 bytes a row while it looks.
+    """
+    with ThreadPoolExecutor(READERS) as readers:
+        hashes = list(readers.map(lambda part: _id_hashes(part, found), parts))
+    repeated = pd.concat(hashes, ignore_index=True).duplicated().to_numpy() if hashes else np.zeros(0, dtype=np.bool_)
+    ends = np.cumsum([len(each) for each in hashes], dtype=np.int64)
+    flags = np.split(repeated, ends[:-1]) if hashes else []
+    known = [each["known"].to_numpy() for each in hashes]
+    return {part.index: np.flatnonzero(flag & ok) for part, flag, ok in zip(parts, flags, known, strict=True)}
+
+
+def _id_hashes(part: Part, found: Columns) -> pd.DataFrame:
+    """Two 64-bit hashes of each id: with both, two of 10^9 ids are mistaken for one with a chance below 10^-20."""
+    ids = read_part(part, pa.schema([found.schema.field(found.id)])).column(0).to_pandas()
+    keys = {"one": "0123456789123456", "two": "6543219876543210"}
+    hashed = {name: pd.util.hash_pandas_object(ids, index=False, hash_key=key) for name, key in keys.items()}
+    return pd.DataFrame(hashed | {"known": ids.notna()})

@@ -1,0 +1,272 @@
+"""One job from its settings to its books: everything is looked at before the first request, then partitions run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+import fsspec
+
+from nemocc_dask.errors import NemoccError, SettingError
+from nemocc_dask.io.manifest import (
+    RUN,
+    VERSION,
+    PartRecord,
+    Record,
+    add_up,
+    check_identity,
+    open_output,
+    read_records,
+    task_account,
+)
+from nemocc_dask.io.read import Part, find_files, plan_parts
+from nemocc_dask.io.scan import Columns, find_columns, find_repeated_ids
+from nemocc_dask.io.shards import WRITTEN
+from nemocc_dask.io.write import Output
+from nemocc_dask.llm import check_endpoint
+from nemocc_dask.partition import Plan, Work
+from nemocc_dask.pipeline import local_cluster, requests_per_process, run_partitions, running_cluster
+from nemocc_dask.preprocess import max_segment_tokens
+from nemocc_dask.route import Route, quality_routes
+from nemocc_dask.settings import Job
+from nemocc_dask.synthesize import Recipe
+from nemocc_dask.tasks import TASKS, Step, Task, find_task, read_task
+from nemocc_dask.tokens import TokenCounter
+
+MULTILINGUAL_TASK = "multilingual_qa"
+
+
+class Progress(Protocol):
+    """What a job tells while it runs; all methods may be called from other threads."""
+
+    def started(self, parts: int, done: int) -> None:
+        """So many partitions in all, so many of them done in an earlier run."""
+
+    def counted(self, part: int, counts: Mapping[str, int]) -> None:
+        """What came in for a partition: more `rows`, `answers`, `failed`, `prompt_tokens`, `completion_tokens`."""
+
+    def part_done(self) -> None:
+        """One more partition is finished."""
+
+
+class _Silent:
+    def started(self, parts: int, done: int) -> None:
+        """Say nothing."""
+
+    def counted(self, part: int, counts: Mapping[str, int]) -> None:
+        """Say nothing."""
+
+    def part_done(self) -> None:
+        """Say nothing."""
+
+
+def run_job(job: Job, *, progress: Progress | None = None) -> Record:
+    """Run a job, or what is left of it, and return its books: what `run.json` holds.
+
+    A run that ended is not run again. One that broke goes on with the partitions that are missing, cut as they were.
+
+    Raises a `CallerError` before the first request where the call is wrong, a `JobError` where the job cannot go on; what
+    is finished by then stays.
+    """
+    tasks = resolve_tasks(job)
+    output = Output(job.output)
+    tokenizer = TokenCounter(job.tokenizer)
+    for task in tasks.of_documents:
+        max_segment_tokens(task, tokenizer)
+    files = find_files(job.input)
+    identity = _identity(job, tasks, tokenizer, files)
+    earlier = open_output(output, identity)
+    if earlier and earlier["state"] == "done":
+        return earlier
+    run = _Run(job, tasks, tokenizer, files, output, identity, earlier)
+    return run.to_its_end(progress or _Silent())
+
+
+class Tasks(NamedTuple):
+    """routes: which documents go to which tasks. from_nothing: tasks that make documents."""
+
+    routes: tuple[Route, ...]
+    from_nothing: tuple[Task, ...]
+
+    @property
+    def of_documents(self) -> tuple[Task, ...]:
+        """Every task some route leads to, once."""
+        found = (find_task(task) for each in self.routes for task in each.tasks)
+        return tuple({task.name: task for task in found}.values())
+
+
+def resolve_tasks(job: Job) -> Tasks:
+    """The tasks of a job, with the settings of the job that change them. Raises `UnknownTaskError`, `TaskError`."""
+    own = {task.name: task for task in map(read_task, job.task_file)}
+    known = {**TASKS, **own}
+    named = [_with_settings(find_task(task, known), job) for task in (job.task or tuple(own))]
+    reading = tuple(task for task in named if not task.makes_documents)
+    making = tuple(task for task in named if task.makes_documents)
+    if job.samples and not making:
+        making = (_with_settings(TASKS[MULTILINGUAL_TASK], job),)
+    _check_sources(job, reading, making)
+    if reading:
+        return Tasks((Route(reading),), making)
+    routes = quality_routes(high_above=job.high_above) if job.input else ()
+    changed = (replace(each, tasks=tuple(_with_settings(find_task(task), job) for task in each.tasks)) for each in routes)
+    return Tasks(tuple(changed), making)
+
+
+def _check_sources(job: Job, reading: tuple[Task, ...], making: tuple[Task, ...]) -> None:
+    if making and not job.samples:
+        raise SettingError(f"Task {making[0].name!r} makes documents from nothing: say how many with --samples.")
+    if reading and not job.input:
+        raise SettingError(f"Task {reading[0].name!r} reads documents: name them with --input.")
+
+
+def _with_settings(task: Task, job: Job) -> Task:
+    if job.max_tokens:
+        task = replace(task, max_output_tokens=job.max_tokens)
+    if not task.makes_documents:
+        return task
+    steps = (Step("keep_language_code"), *task.steps) if job.require_language_code else task.steps
+    return replace(task, languages=job.languages or task.languages, steps=steps)
+
+
+def _identity(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str, ...]) -> Record:
+    """What decides the results of a run, and so whose results a folder holds. Not: where requests go, and how fast."""
+    kept = ("score_field", "min_score", "max_score", "samples", "text_field", "id_field", "columns", "overlong", "output_format")
+    bounds = [{"tasks": [find_task(task).name for task in each.tasks], "above": each.above, "at_most": each.at_most} for each in tasks.routes]
+    return {
+        "input": [[path, _size(path)] for path in files],
+        "tasks": {task.name: asdict(task) for task in (*tasks.of_documents, *tasks.from_nothing)},
+        "routes": bounds,
+        "model": job.model,
+        "sampling": job.generation().model_dump(),
+        "tokenizer": tokenizer.fingerprint,
+        **{name: getattr(job, name) for name in kept},
+    }
+
+
+def _size(path: str) -> int:
+    filesystem, inner = fsspec.core.url_to_fs(path)
+    return int(filesystem.size(inner))
+
+
+class _Run:
+    """A job under way: its plan is made in one go, then nothing of it changes but the books."""
+
+    def __init__(
+        self, job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str, ...], output: Output, identity: Record,
+        earlier: Record | None,
+    ) -> None:  # fmt: skip
+        self.job, self.output, self.identity = job, output, identity
+        self.started_at = earlier["started_at"] if earlier else _now()
+        self.rows_per_partition = earlier["rows_per_partition"] if earlier else job.rows_per_partition
+        self.parts = plan_parts(files, rows_per_partition=self.rows_per_partition, samples=job.samples)
+        of_files = [part for part in self.parts if part.file]
+        found = self._columns(tasks, of_files) if of_files else None
+        repeated = find_repeated_ids(of_files, found) if found else {}
+        self.works = [Work(part, tuple(repeated.get(part.index, ()))) for part in self.parts]
+        self.plan = self._plan(tasks, tokenizer, found)
+        self.records: dict[int, PartRecord] = read_records(output, range(len(self.parts))) if earlier else {}
+
+    def to_its_end(self, progress: Progress) -> Record:
+        left = [work for work in self.works if work.part.index not in self.records]
+        if left:
+            check_endpoint(self.plan.recipe.endpoint)
+        progress.started(len(self.works), len(self.records))
+        self._write_books("running")
+        try:
+            for text in self._finished(left, progress):
+                record = PartRecord.from_json(text)
+                self.records[record.index] = record
+                self._write_books("running")
+                progress.part_done()
+        except KeyboardInterrupt:
+            self._write_books("interrupted")
+            raise
+        except NemoccError as error:
+            self._write_books("stopped", str(error))
+            raise
+        check_identity(*add_up(self.records.values()))
+        return self._write_books("done")
+
+    def _finished(self, left: list[Work], progress: Progress) -> Iterator[str]:
+        with self._cluster() as client:
+            share = requests_per_process(client, self.job.max_concurrent_requests)
+            yield from run_partitions(client, left, self._plan_with(share), on_counts=progress.counted)
+
+    def _plan_with(self, max_concurrent_requests: int) -> Plan:
+        """The plan as one worker process gets it, with its share of the requests."""
+        recipe = self.plan.recipe
+        endpoint = recipe.endpoint.replace(max_concurrent_requests=max_concurrent_requests)
+        return replace(self.plan, recipe=replace(recipe, endpoint=endpoint))
+
+    def _cluster(self) -> AbstractContextManager[Any]:
+        if self.job.scheduler or self.job.scheduler_file:
+            return running_cluster(self.job.scheduler, self.job.scheduler_file)
+        return local_cluster(self.job.workers, self.job.threads_per_worker)
+
+    def _columns(self, tasks: Tasks, parts: list[Part]) -> Columns:
+        scored = any(each.needs_score for each in tasks.routes) or (self.job.min_score, self.job.max_score) != (None, None)
+        outputs = {task.output_field for task in tasks.of_documents}
+        return find_columns(
+            parts, id_field=self.job.id_field, text_field=self.job.text_field, carried=self.job.columns,
+            score_field=self.job.score_field if scored else None, reserved=WRITTEN | outputs,
+        )  # fmt: skip
+
+    def _plan(self, tasks: Tasks, tokenizer: TokenCounter, found: Columns | None) -> Plan:
+        recipe = Recipe(
+            tokenizer=tokenizer,
+            endpoint=self.job.endpoint(),
+            config=self.job.generation(),
+            overlong=self.job.overlong,
+        )
+        return Plan(
+            columns=found,
+            routes=tasks.routes,
+            sample_tasks=tasks.from_nothing,
+            recipe=recipe,
+            output=self.output,
+            output_format=self.job.output_format,
+            min_score=self.job.min_score,
+            max_score=self.job.max_score,
+        )
+
+    def _write_books(self, state: str, error: str | None = None) -> Record:
+        documents, by_task = add_up(self.records.values())
+        books = {
+            "version": VERSION,
+            "state": state,
+            "error": error,
+            "started_at": self.started_at,
+            "updated_at": _now(),
+            "versions": _versions(),
+            "settings": self.job.model_dump(mode="json", exclude={"task"}),
+            "identity": self.identity,
+            "rows_per_partition": self.rows_per_partition,
+            "parts": {"all": len(self.parts), "done": len(self.records)},
+            "documents": {"stages": [count.as_record() for count in documents]},
+            "tasks": {name: task_account(stages) for name, stages in by_task.items()},
+        }
+        self.output.write_text(RUN, json.dumps(books, indent=1, ensure_ascii=False, default=dict))
+        return books
+
+
+def failed_fraction(books: Record) -> float:
+    """Failed rows over rows that needed a response, all tasks together; 0 where none did."""
+    asked = sum(account["requests"] for account in books["tasks"].values())
+    failed = sum(sum(account["failed"].values()) for account in books["tasks"].values())
+    return failed / asked if asked else 0.0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    packages = ("nemocc-dask", "dask", "distributed", "pandas", "pyarrow", "aiohttp", "transformers", "gigatoken")
+    return {name: importlib.metadata.version(name) for name in packages}
+
+

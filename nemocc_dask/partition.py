@@ -1,0 +1,141 @@
+"""One partition of a job, from its file to its shards.
+
+A partition is one Dask task. It writes what it makes itself, and hands back a small record of counts, so a worker that
+dies takes nothing along but what it had in hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from nemocc_dask import columns
+from nemocc_dask.accounting import Outcome, chained
+from nemocc_dask.admit import admit
+from nemocc_dask.generate import language_rows
+from nemocc_dask.io.manifest import PartRecord, Stages, record_name
+from nemocc_dask.io.read import PARQUET, Part, read_part
+from nemocc_dask.io.scan import Columns
+from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
+from nemocc_dask.io.write import BOOKS, NULLABLE, Output
+from nemocc_dask.llm import Answer, Results
+from nemocc_dask.preprocess import counted_documents
+from nemocc_dask.route import Route, route
+from nemocc_dask.synthesize import Hooks, Recipe, side_by_side, synthesize_task
+from nemocc_dask.tasks import Task
+from nemocc_dask.text.engine import PANDAS, Frame
+from nemocc_dask.worker import PartProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What every partition of a job has to know. It travels to the workers, so it holds no secret."""
+
+    columns: Columns | None
+    routes: tuple[Route, ...]
+    sample_tasks: tuple[Task, ...]
+    recipe: Recipe
+    output: Output
+    output_format: str
+    min_score: float | None
+    max_score: float | None
+
+    @property
+    def documents_schema(self) -> pa.Schema:
+        """Arrow schema of the documents by the run's names; empty where there are none."""
+        return self.columns.output_schema if self.columns else pa.schema([])
+
+
+@dataclass(frozen=True)
+class Work:
+    """One partition and the positions of its rows that repeat an id of an earlier row, wherever that is."""
+
+    part: Part
+    repeated: tuple[int, ...] = ()
+
+
+def run_partition(work: Work, plan: Plan) -> str:
+    """Read, admit, route, run every task, write; returns the partition's `PartRecord` as JSON."""
+    progress = PartProgress(work.part.index)
+    documents, by_task = _inputs(work, plan)
+    _write_rejects(plan, work.part, None, documents)
+    runners = {task.name: _task_runner(task, frame, work.part, plan, progress) for task, frame in by_task}
+    record = PartRecord(work.part.index, documents.stages, side_by_side(runners, stop=progress.stop)).to_json()
+    plan.output.write_text(record_name(work.part.index), record)
+    progress.report()
+    return record
+
+
+def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
+    """The outcome of the stages before the tasks, and each task's rows."""
+    if plan.columns is None or not work.part.file:
+        return Outcome(None, (), ()), [(task, _language_rows(work.part, task, plan)) for task in plan.sample_tasks]
+    frame = _documents(work.part, plan.columns)
+    repeated = np.zeros(len(frame), dtype=np.bool_)
+    repeated[list(work.repeated)] = True
+    admitted = admit(frame, duplicated=repeated)
+    counted = counted_documents(admitted.kept, plan.recipe.tokenizer)
+    routed = route(counted, plan.routes, min_score=plan.min_score, max_score=plan.max_score)
+    documents = chained(admitted, routed.documents)
+    located = tuple(_located(rejects, work.part) for rejects in documents.rejected)
+    return documents._replace(rejected=located), list(routed.by_task)
+
+
+def _documents(part: Part, wanted: Columns) -> Frame:
+    table = read_part(part, wanted.schema)
+    return table.rename_columns([wanted.renamed[name] for name in table.column_names]).to_pandas(types_mapper=NULLABLE)
+
+
+def _language_rows(part: Part, task: Task, plan: Plan) -> Frame:
+    rows = pd.DataFrame(index=range(part.stop - part.start))
+    return PANDAS.attach(rows, language_rows(part.start, part.stop, task, seed=plan.recipe.config.seed))
+
+
+def _located(rejects: Frame, part: Part) -> Frame:
+    """Rejects of the input with file and row in `detail`: a row without an id can be found by nothing else."""
+    first, since = (part.start, "") if part.format == PARQUET else (0, f" from byte {part.start} on" if part.start else "")
+    details = [f"{part.file}, row {first + position}{since}" for position in rejects.index]
+    return PANDAS.attach(rejects, {columns.DETAIL: pa.array(details, pa.large_string())})
+
+
+def _task_runner(task: Task, frame: Frame, part: Part, plan: Plan, progress: PartProgress) -> Callable[[], Stages]:
+    hooks = Hooks(
+        priority=part.index,
+        on_prepared=lambda rows: progress.add({"rows": rows}),
+        on_result=lambda results: progress.add(_counts(results)),
+        should_stop=progress.tick,
+    )
+    return lambda: _write(task, part, plan, synthesize_task(frame, task, plan.recipe, hooks))
+
+
+def _counts(results: Results) -> dict[str, int]:
+    answers = [one for one in results if isinstance(one, Answer)]
+    return {
+        "answers": len(answers),
+        "failed": len(results) - len(answers),
+        "prompt_tokens": sum(one.prompt_tokens or 0 for one in answers),
+        "completion_tokens": sum(one.completion_tokens or 0 for one in answers),
+    }
+
+
+def _write(task: Task, part: Part, plan: Plan, outcome: Outcome) -> Stages:
+    table = as_table([outcome.kept], shard_schema(task, plan.documents_schema))
+    plan.output.write_table(shard_name(task.name, part.index, plan.output_format), table, plan.output_format)
+    _write_rejects(plan, part, task, outcome)
+    return outcome.stages
+
+
+def _write_rejects(plan: Plan, part: Part, task: Task | None, outcome: Outcome) -> None:
+    if outcome.rejected:
+        table = as_table(outcome.rejected, reject_schema(task, plan.documents_schema))
+        folder = f"{BOOKS}/rejected/{task.name if task else 'input'}"
+        plan.output.write_table(shard_name(folder, part.index, "parquet"), table, "parquet")
+
+
+def shard_name(folder: str, index: int, format: str) -> str:
+    """Name of a partition's file in a folder of the output."""
+    return f"{folder}/part-{index:05d}.{format}"

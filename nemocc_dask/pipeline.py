@@ -1,0 +1,127 @@
+"""Puts phases onto Dask: `map_partitions` for a chain, one task per partition for a job. The only room that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dask.dataframe as dd
+from dask.dataframe.dask_expr._expr import Blockwise, Expr, MapPartitions
+from distributed import Client, Future, LocalCluster, as_completed
+
+from nemocc_dask import columns
+from nemocc_dask.errors import JobError, SettingError
+from nemocc_dask.partition import Plan, Work, run_partition
+from nemocc_dask.worker import PROGRESS_TOPIC
+
+TOKEN = "nemocc"
+"""Begins the names of this package's tasks on the dashboard."""
+
+PartitionFunction = Callable[..., Any]
+OnCounts = Callable[[int, Mapping[str, int]], None]
+
+
+# --- a chain of phases on a Dask dataframe ----------------------------------------------------------------------------
+
+
+def map_partitions(frame: dd.DataFrame, function: PartitionFunction, label: str, /, **settings: Any) -> dd.DataFrame:
+    """Apply a function from partition to partition, lazily; nothing is computed and nothing sent.
+
+    The result's columns and dtypes come from running it on no rows: without that, Dask would run it on two rows of its
+    own invention while the graph is built.
+    """
+    meta = function(frame._meta, **settings)
+    return frame.map_partitions(function, meta=meta, enforce_metadata=False, token=f"{TOKEN}-{label}", **settings)
+
+
+def map_ranges(
+    make: PartitionFunction, label: str, /, *, rows: int, rows_per_partition: int, **settings: Any
+) -> dd.DataFrame:
+    """A Dask dataframe whose partitions `make(first, stop, **settings)` makes of ranges of row numbers, lazily."""
+    firsts = range(0, rows, rows_per_partition)
+    stops = [min(first + rows_per_partition, rows) for first in firsts]
+    meta = make(0, 0, **settings)
+    return dd.from_map(make, list(firsts), stops, meta=meta, enforce_metadata=False, label=f"{TOKEN}-{label}", **settings)
+
+
+def documents_together(frame: dd.DataFrame) -> dd.DataFrame:
+    """The frame with all rows of a document in one partition and in order.
+
+    Where every operation since this package last touched the frame kept partitions as they were, they are together.
+    Otherwise rows are moved by a shuffle on `id`, which reads everything before it first.
+    """
+    if _partitions_kept(frame.expr):
+        return frame
+    shuffled = frame.shuffle(columns.ID)
+    order = [name for name in (columns.ID, columns.SEGMENT_ID, columns.SAMPLE) if name in frame.columns]
+    return shuffled.map_partitions(lambda part: part.sort_values(order, kind="stable"), meta=frame._meta)
+
+
+def _partitions_kept(expr: Expr) -> bool:
+    while isinstance(expr, Blockwise):
+        if isinstance(expr, MapPartitions) and str(expr.operand("token")).startswith(TOKEN):
+            return True
+        expr = expr.dependencies()[0] if expr.dependencies() else None
+    return False
+
+
+# --- a job, one task per partition ------------------------------------------------------------------------------------
+
+
+def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_counts: OnCounts) -> Iterator[str]:
+    """Run partitions on a cluster, earlier ones first, and yield the record (JSON) of each as it is finished.
+
+    on_counts: called on another thread with a partition's index and what has come in for it since the last time.
+
+    The first partition that raises stops all others, and its error is raised here.
+    """
+    client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_counts(event[1]["part"], event[1]["counts"]))
+    futures: list[Future] = client.map(run_partition, works, plan=plan, pure=False, key=f"{TOKEN}-partition")
+    try:
+        for _, record in as_completed(futures, with_results=True):
+            yield record
+    finally:
+        client.cancel(futures)
+        client.unsubscribe_topic(PROGRESS_TOPIC)
+
+
+@contextmanager
+def local_cluster(workers: int, threads_per_worker: int) -> Iterator[Client]:
+    """A Dask cluster on this machine: in this process for one worker, in processes of their own for several."""
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads_per_worker,
+            processes=workers > 1,
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def running_cluster(scheduler: str | None, scheduler_file: str | None) -> Iterator[Client]:
+    """A Dask cluster that is already running. Raises `JobError` where nobody answers, or no worker is there."""
+    address = scheduler or scheduler_file
+    try:
+        client = Client(scheduler, timeout=10) if scheduler else Client(scheduler_file=scheduler_file, timeout=10)
+    except (OSError, ValueError) as error:
+        raise JobError(f"No Dask scheduler answers at {address}: {error}. Start one with 'dask scheduler'.") from None
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise JobError(f"The Dask scheduler at {address} has no worker. Start some with 'dask worker {address}'.")
+        yield client
+
+
+def requests_per_process(client: Client, max_concurrent_requests: int) -> int:
+    """Each worker process's share of the requests that may be on the wire at once. Raises `SettingError` below one."""
+    processes = len(client.scheduler_info(n_workers=-1)["workers"])
+    if processes > max_concurrent_requests:
+        raise SettingError(
+            f"max_concurrent_requests is {max_concurrent_requests}, which is less than one for each of {processes} worker "
+            "processes. Raise it, or use fewer workers."
+        )
+    return max_concurrent_requests // processes

@@ -1,0 +1,245 @@
+"""Answers become results: filter, clean step by step, join a document's segments, filter. Partition in, partition out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nemocc_dask import columns
+from nemocc_dask.accounting import Outcome, chained
+from nemocc_dask.sieve import Sieve
+from nemocc_dask.tasks import Task
+from nemocc_dask.tasks.languages import code_of
+from nemocc_dask.text.engine import Frame, Mask, Positions, frames_of
+from nemocc_dask.text.pairs import choose_pairs, earned_pairs, format_pairs, parse_pairs
+from nemocc_dask.tokens import TokenCounter
+
+SEPARATOR = "\n"
+"""Results of neighbouring segments are joined by line breaks."""
+
+
+def postprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, seed: int | None = 0) -> Outcome:
+    """Clean the answers of one task and keep those that are of use.
+
+    frame: answers with the task's output field, `id`, and `segment_id`, `text`, `sample` as `generate` leaves them.
+    seed: seed of the choice among question-answer pairs; the choice depends on it, the row and the task alone.
+
+    Kept rows have the cleaned output field and its token counts. Stages: `postprocess`, in answers, and, for tasks that
+    read documents, `filter_results`, in results: one per answer, or, where the task joins segments, one per run of
+    neighbouring segments. A missing segment ends a run, so nothing is joined over a gap.
+    """
+    answers = _cleaned(frame, task, tokenizer, seed)
+    if task.makes_documents:
+        return answers._replace(kept=frames_of(frame).drop(answers.kept, (columns.SAMPLE,)))
+    results = join_answers(answers.kept, task, tokenizer) if task.joins_segments else answers.kept
+    frames = frames_of(results)
+    lengths = tokenizer.count(frames.texts(results, task.output_field))
+    results = frames.attach(results, {columns.REPHRASED_DOCUMENT_TOKENS: lengths})
+    sieve = Sieve(results, stage="filter_results", unit="results")
+    sieve.reject(lengths < task.min_result_tokens, "result_too_short")
+    outcome = chained(answers, sieve.outcome())
+    return outcome._replace(kept=frames.drop(outcome.kept, (columns.SAMPLE,)))
+
+
+# --- cleaning ---------------------------------------------------------------------------------------------------------
+
+
+def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None) -> Outcome:
+    """Stage `postprocess`: too long an answer is dropped first, then each step of the task runs."""
+    lengths = tokenizer.count(frames_of(frame).texts(frame, task.output_field))
+    if not task.makes_documents:
+        frame = frames_of(frame).attach(frame, {columns.REPHRASED_SEGMENT_TOKENS: lengths})
+    sieve = Sieve(frame, stage="postprocess", unit="answers")
+    sieve.reject(lengths > task.max_answer_tokens, "answer_too_long")
+    for step in task.steps:
+        CLEANING[step.name](Cleaning(sieve, task, seed), **step.options)
+    sieve.reject(_blank(sieve.frame, task.output_field), "empty_after_cleaning")
+    return sieve.outcome()
+
+
+class Cleaning(NamedTuple):
+    """What a step works on: the sieve that holds the answers, their task, and the run's seed."""
+
+    sieve: Sieve
+    task: Task
+    seed: int | None
+
+    @property
+    def answers(self) -> pa.LargeStringArray:
+        """The output field as it now is."""
+        return frames_of(self.sieve.frame).texts(self.sieve.frame, self.task.output_field)
+
+    @property
+    def kernels(self) -> Any:
+        """The text kernels that serve this frame."""
+        return frames_of(self.sieve.frame).kernels
+
+    def replace(self, answers: pa.LargeStringArray) -> None:
+        """Go on with these answers instead."""
+        self.sieve.frame = frames_of(self.sieve.frame).attach(self.sieve.frame, {self.task.output_field: answers})
+
+
+def _remove_markdown(cleaning: Cleaning) -> None:
+    cleaning.replace(cleaning.kernels.remove_markdown(cleaning.answers))
+
+
+def _remove_quotation(cleaning: Cleaning) -> None:
+    cleaning.replace(cleaning.kernels.remove_quotation(cleaning.answers))
+
+
+def _remove_lines(cleaning: Cleaning, *, pattern: str) -> None:
+    cleaning.replace(cleaning.kernels.remove_lines(cleaning.answers, pattern))
+
+
+def _keep_prefixed(cleaning: Cleaning, *, prefix: str) -> None:
+    present = cleaning.kernels.starts_with_marker(cleaning.answers, prefix)
+    cleaning.sieve.reject(~present.to_numpy(zero_copy_only=False), "marker_missing")
+
+
+def _slice_after(cleaning: Cleaning, *, marker: str) -> None:
+    cleaning.replace(cleaning.kernels.slice_after_marker(cleaning.answers, marker))
+
+
+def _normalize_bullets(cleaning: Cleaning) -> None:
+    cleaning.replace(cleaning.kernels.normalize_bullets(cleaning.answers))
+
+
+def _keep_language_code(cleaning: Cleaning) -> None:
+    """Reject answers that do not begin with the code of the language they were asked for in."""
+    frame = cleaning.sieve.frame
+    languages = frames_of(frame).texts(frame, columns.LANGUAGE).to_pylist()
+    asked = np.array([code_of(language) for language in languages], dtype=object)
+    beginnings = pc.utf8_slice_codeunits(pc.utf8_ltrim_whitespace(cleaning.answers), 0, 4).to_pylist()
+    cleaning.sieve.reject(np.array(beginnings, dtype=object) != asked, "language_code_missing")
+
+
+def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
+    """Keep as many question-answer pairs as the segment's length earns, after the segment's own text."""
+    frame = cleaning.sieve.frame
+    frames = frames_of(frame)
+    sources = frames.texts(frame, columns.TEXT).to_pylist()
+    lengths = frames.numbers(frame, columns.SEGMENT_TOKENS).astype(np.int64).tolist()
+    rows = zip(cleaning.answers.to_pylist(), sources, lengths, _row_names(frame), strict=True)
+    results = [
+        _source_and_pairs(answer, source, min(max_pairs, earned_pairs(length)), f"{cleaning.seed}|{cleaning.task.name}|{row}")
+        for answer, source, length, row in rows
+    ]
+    cleaning.replace(pa.array(results, pa.large_string()))
+    cleaning.sieve.reject(pc.is_null(cleaning.answers).to_numpy(zero_copy_only=False), "no_pairs")
+
+
+def _source_and_pairs(answer: str, source: str, keep: int, row: str) -> str | None:
+    pairs = choose_pairs(parse_pairs(answer), keep=keep, rng=random.Random(row))
+    return f"{source}\n\n{format_pairs(pairs)}" if pairs else None
+
+
+def _row_names(frame: Frame) -> list[str]:
+    """What tells a row from every other, whatever its partition: document, segment, sample."""
+    ids = frames_of(frame).values(frame, columns.ID)
+    numbers = (_whole(frame, columns.SEGMENT_ID).tolist(), _whole(frame, columns.SAMPLE).tolist())
+    return ["|".join(map(str, row)) for row in zip(ids, *numbers, strict=True)]
+
+
+CLEANING: Mapping[str, Callable[..., None]] = MappingProxyType(
+    {
+        "remove_markdown": _remove_markdown,
+        "remove_quotation": _remove_quotation,
+        "remove_lines": _remove_lines,
+        "keep_prefixed": _keep_prefixed,
+        "slice_after": _slice_after,
+        "normalize_bullets": _normalize_bullets,
+        "keep_language_code": _keep_language_code,
+        "keep_pairs": _keep_pairs,
+    }
+)
+"""Name of each step in `tasks.steps` → what it does."""
+
+
+# --- one text per document again --------------------------------------------------------------------------------------
+
+
+def join_answers(frame: Frame, task: Task, tokenizer: TokenCounter) -> Frame:
+    """One row per run of neighbouring segments of a document and sample, source text and result joined in order.
+
+    Counts, attempts and seconds are summed, request ids listed with commas; other columns are the first segment's.
+    `segment_id` is the first segment's too, and `segment_token_count` the true count of the joined source.
+    """
+    frames = frames_of(frame)
+    frame, runs = _in_runs(frame)
+    joined = {
+        columns.TEXT: frames.kernels.join(frames.texts(frame, columns.TEXT), runs, separator=SEPARATOR),
+        task.output_field: frames.kernels.join(frames.texts(frame, task.output_field), runs, separator=SEPARATOR),
+    }
+    if columns.REQUEST_ID in frame.columns:
+        joined[columns.REQUEST_ID] = frames.kernels.join(frames.texts(frame, columns.REQUEST_ID), runs, separator=",")
+    joined |= {name: _run_sums(frame, name, runs) for name in _SUMMED if name in frame.columns}
+    joined[columns.SEGMENT_TOKENS] = tokenizer.count(joined[columns.TEXT])
+    return frames.take(frame, runs, joined)
+
+
+_SUMMED = (
+    columns.REPHRASED_SEGMENT_TOKENS,
+    columns.PROMPT_TOKENS,
+    columns.COMPLETION_TOKENS,
+    columns.ATTEMPTS,
+    columns.LATENCY_S,
+)
+
+
+def _in_runs(frame: Frame) -> tuple[Frame, Positions]:
+    """The rows ordered by document, sample and segment, and the position of the first row of each run of neighbours."""
+    frames = frames_of(frame)
+    ids, segments, samples = frames.codes(frame, columns.ID), _whole(frame, columns.SEGMENT_ID), _whole(frame, columns.SAMPLE)
+    documents = np.cumsum(_document_starts(ids, segments, samples))
+    order = np.lexsort((segments, samples, documents))
+    steps = [np.diff(values[order], prepend=-1) for values in (documents, samples, segments)]
+    begins = (steps[0] != 0) | (steps[1] != 0) | (steps[2] != 1)
+    begins[:1] = True
+    return frames.take(frame, order), np.flatnonzero(begins)
+
+
+def _document_starts(ids: Positions, segments: Positions, samples: Positions) -> Mask:
+    """True where the id changes, or segment and sample do not go on rising: two documents are two even under one id."""
+    starts = np.ones(len(ids), dtype=np.bool_)
+    onward = (np.diff(segments) > 0) | ((np.diff(segments) == 0) & (np.diff(samples) > 0))
+    starts[1:] = (np.diff(ids) != 0) | ~onward
+    return starts
+
+
+def _run_sums(frame: Frame, column: str, runs: Positions) -> Any:
+    """Sum of each run in the column's own type; missing values are left out, and a run of none but those stays missing."""
+    values = frames_of(frame).numbers(frame, column)
+    if len(runs) == 0:
+        return _in_type_of(column, np.zeros(0), np.zeros(0, dtype=np.bool_))
+    known = ~np.isnan(values)
+    sums = np.add.reduceat(np.where(known, values, 0.0), runs)
+    return _in_type_of(column, sums, np.logical_or.reduceat(known, runs))
+
+
+def _in_type_of(column: str, sums: npt.NDArray[np.float64], known: Mask) -> Any:
+    if column == columns.LATENCY_S:
+        return sums
+    whole = sums.astype(np.int64)
+    return pa.array(whole, mask=~known) if columns.LEDGER.get(column) == "Int64" else whole
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def _blank(frame: Frame, column: str) -> Mask:
+    frames = frames_of(frame)
+    return frames.kernels.is_blank(frames.texts(frame, column)).to_numpy(zero_copy_only=False)
+
+
+def _whole(frame: Frame, column: str) -> Positions:
+    """An integer column; zeros where the frame has none, as a frame with one answer per prompt may."""
+    if column not in frame.columns:
+        return np.zeros(len(frame), dtype=np.int64)
+    return frames_of(frame).numbers(frame, column).astype(np.int64)

@@ -1,0 +1,91 @@
+"""What the simulated endpoint is told to be like: how slow, how faulty, how strict.
+
+Each knob is one row below: its default, what it may be, and a line of help to make a command line from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from nemocc_dask.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a knob may be, as a test and in words."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+SHARE = Rule(lambda value: _is_number(value) and 0 <= value <= 1, "a share from 0 to 1")
+NOT_NEGATIVE = Rule(lambda value: _is_number(value) and value >= 0, "a finite number, 0 or more")
+COUNT = Rule(lambda value: _is_whole(value) and value >= 0, "a whole number, 0 or more")
+WHOLE = Rule(_is_whole, "a whole number")
+ERROR_STATUS = Rule(lambda value: _is_whole(value) and 400 <= value <= 599, "an HTTP status from 400 to 599")
+SWITCH = Rule(lambda value: isinstance(value, bool), "True or False")
+NAME = Rule(lambda value: isinstance(value, str) and value != "", "a string that is not empty")
+KEY_OR_NONE = Rule(lambda value: value is None or NAME.holds(value), "a string that is not empty, or None")
+
+
+def _knob(default: Any, rule: Rule, text: str, *, shown: bool = True) -> Any:
+    return field(default=default, repr=shown, metadata={"rule": rule, "help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """Frozen settings of a simulated endpoint; the defaults are a fast one without faults.
+
+    Faults are drawn from a hash of `seed`, the fault's name, the request's body and how often that body was
+    sent before: the same job meets the same faults again, and a retry may succeed. With several faults switched
+    on, the first that is drawn happens, in the order of `nemocc_dask.simulate.faults.FAULTS`.
+
+    Raises `SettingError`, which names the knob.
+
+    >>> Knobs(latency_s=0.2, error_rate=0.05).error_status
+    500
+    """
+
+    latency_s: float = _knob(0.0, NOT_NEGATIVE, "Seconds until an answer comes.")
+    latency_jitter_s: float = _knob(0.0, NOT_NEGATIVE, "Most seconds by which a latency differs, either way.")
+    error_rate: float = _knob(0.0, SHARE, "Share of attempts answered with --error-status.")
+    error_status: int = _knob(500, ERROR_STATUS, "The HTTP status of those errors.")
+    bad_request_rate: float = _knob(0.0, SHARE, "Share of prompts refused with 400, always the same ones.")
+    rate_limit_per_s: float = _knob(
+        0.0, NOT_NEGATIVE, "Requests a second beyond which 429 comes; 0 is no limit."
+    )
+    cut_rate: float = _knob(0.0, SHARE, "Share of attempts whose connection is closed without an answer.")
+    cut_after_headers_rate: float = _knob(
+        0.0, SHARE, "Share of attempts cut off after the headers and half a body."
+    )
+    garbage_rate: float = _knob(
+        0.0, SHARE, "Share of attempts answered 200 with something that is no completion."
+    )
+    truncate_rate: float = _knob(0.0, SHARE, "Share of answers that stop half-way with finish_reason length.")
+    empty_rate: float = _knob(0.0, SHARE, "Share of answers whose content is empty.")
+    no_usage: bool = _knob(False, SWITCH, "Leave the token usage out of answers.")
+    api_key: str | None = _knob(
+        None, KEY_OR_NONE, "The key that has to be sent; None asks for none.", shown=False
+    )
+    model: str = _knob("simulated", NAME, "Name of the one model it claims to have.")
+    max_n: int = _knob(0, COUNT, "Most answers to one request, however many were asked for; 0 is no bound.")
+    seed: int = _knob(0, WHOLE, "Seed of the faults, and of the answers to requests that send no seed.")
+
+    def __post_init__(self) -> None:
+        for knob in fields(self):
+            value, rule = getattr(self, knob.name), knob.metadata["rule"]
+            if not rule.holds(value):
+                raise SettingError(
+                    f"Knob {knob.name} of the simulated endpoint is {value!r}; it has to be {rule.words}."
+                )

@@ -1,0 +1,108 @@
+"""From documents to results in one go: preprocess → generate → postprocess, the order stated once. No Dask in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pandas as pd
+import pyarrow as pa
+
+from nemocc_dask.accounting import Outcome, chained
+from nemocc_dask.admit import admit
+from nemocc_dask.generate import OnResult, ShouldStop, generate
+from nemocc_dask.postprocess import postprocess
+from nemocc_dask.preprocess import Overlong, counted_documents, preprocess
+from nemocc_dask.route import Route, route
+from nemocc_dask.settings import Endpoint, GenerationConfig
+from nemocc_dask.tasks import Task, find_task
+from nemocc_dask.text.engine import Frame, frames_of
+from nemocc_dask.tokens import TokenCounter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all tasks of a run have in common."""
+
+    tokenizer: TokenCounter
+    endpoint: Endpoint
+    config: GenerationConfig
+    overlong: Overlong = "split"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """Who wants to know, and who may stop it.
+
+    priority: partitions with a lower number are served first. on_prepared: called with the number of answers to come.
+    """
+
+    priority: int = 0
+    on_prepared: Callable[[int], None] | None = None
+    on_result: OnResult | None = None
+    should_stop: ShouldStop | None = None
+
+
+def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> Outcome:
+    """All three phases of one task on one partition of admitted documents, or of rows made from nothing."""
+    prepared = Outcome(frame, (), ())
+    if not task.makes_documents:
+        prepared = preprocess(frame, task, tokenizer=recipe.tokenizer, overlong=recipe.overlong)
+    if hooks.on_prepared:
+        hooks.on_prepared(len(prepared.kept) * recipe.config.n)
+    answered = generate(
+        prepared.kept, task, endpoint=recipe.endpoint, config=recipe.config,
+        priority=hooks.priority, on_result=hooks.on_result, should_stop=hooks.should_stop,
+    )  # fmt: skip
+    cleaned = postprocess(answered.kept, task, tokenizer=recipe.tokenizer, seed=recipe.config.seed)
+    return chained(prepared, answered, cleaned)
+
+
+def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe) -> Frame:
+    """Admit and route documents, and run every task on those routed to it: the rows of all tasks, with a `task` column.
+
+    A task's own output field is missing in the rows of the others.
+    """
+    documents = counted_documents(admit(frame).kept, recipe.tokenizer)
+    by_task = route(documents, routes).by_task
+    runners = {task.name: _runner(each, task, recipe) for task, each in by_task}
+    outcomes = side_by_side(runners, stop=lambda: None)
+    return pd.concat([_named(name, outcome.kept) for name, outcome in outcomes.items()])
+
+
+def _runner(frame: Frame, task: Task, recipe: Recipe) -> Callable[[], Outcome]:
+    return lambda: synthesize_task(frame, task, recipe, Hooks())
+
+
+def _named(task: str, frame: Frame) -> Frame:
+    return frames_of(frame).attach(frame, {"task": pa.array([task] * len(frame), pa.large_string())})
+
+
+def side_by_side(runners: Mapping[str, Callable[[], T]], *, stop: Callable[[], None]) -> dict[str, T]:
+    """Run each in a thread of its own, so that all requests are in the queue at once.
+
+    The first to raise has `stop` called for the others, and its error is raised when all have ended.
+    """
+    with ThreadPoolExecutor(max(1, len(runners))) as threads:
+        running = {name: threads.submit(runner) for name, runner in runners.items()}
+        for future in running.values():
+            future.add_done_callback(lambda done: stop() if done.exception() else None)
+    failed = [future for future in running.values() if future.exception()]
+    for future in sorted(failed, key=_was_stopped):
+        future.result()
+    return {name: future.result() for name, future in running.items()}
+
+
+def _was_stopped(future: Future[T]) -> bool:
+    """True for those that only stopped because another had failed: theirs is not the error to tell."""
+    return isinstance(future.exception(), CancelledError)
+
+
+def routes_of(task_or_routes: str | Task | Route | Sequence[str | Task | Route]) -> tuple[Route, ...]:
+    """Routes from a task, a route, or several of either; a task by itself gets every document."""
+    several = [task_or_routes] if isinstance(task_or_routes, (str, Task, Route)) else list(task_or_routes)
+    return tuple(each if isinstance(each, Route) else Route((find_task(each),)) for each in several)

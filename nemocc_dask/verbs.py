@@ -1,0 +1,99 @@
+"""What the verbs of the command line do, once their words have been read."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from importlib.resources import files
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nemocc_dask.console import live_progress, print_examples, print_summary, print_tasks
+from nemocc_dask.errors import InputError, SettingError
+from nemocc_dask.io.manifest import Record
+from nemocc_dask.job import failed_fraction, run_job
+from nemocc_dask.settings import Job
+from nemocc_dask.simulate import Knobs, Simulator, serve
+from nemocc_dask.simulate.host import DEFAULT_PORT, LOCALHOST
+from nemocc_dask.tasks import TASKS, find_task, task_to_toml
+
+DEMO_SAMPLES = 20
+"""Rows of multilingual Q&A in the demo."""
+
+
+def read_job_file(path: str) -> dict[str, Any]:
+    """The settings of a job file, by their names. Raises `InputError`, and `SettingError` for a key there is not."""
+    try:
+        settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"The job file {path} cannot be read: {error}.") from None
+    for name in settings.keys() - Job.model_fields.keys():
+        raise SettingError(f"The job file {path} has a key {name!r}, which is no setting. There are: {', '.join(Job.model_fields)}.")
+    return settings
+
+
+def run(settings: Mapping[str, Any]) -> float:
+    """Run the job with live progress, print what came of it, and return the fraction of rows that failed."""
+    return failed_fraction(_run_and_show(Job(**settings)))
+
+
+def _run_and_show(job: Job) -> Record:
+    with live_progress() as progress:
+        books = run_job(job, progress=progress)
+    print_summary(books, job.output)
+    return books
+
+
+def demo(output: str | None, latency: float) -> None:
+    """All six tasks on the package's own documents and endpoint."""
+    folder = output or next(name for name in _demo_names() if not Path(name).exists())
+    documents = str(files("nemocc_dask.demo") / "documents.jsonl")
+    with Simulator(Knobs(latency_s=latency)) as endpoint:
+        click.echo(f"A simulated endpoint, which is no language model, answers at {endpoint.base_url}.")
+        job = Job(input=documents, output=folder, samples=DEMO_SAMPLES, base_url=endpoint.base_url, model=endpoint.knobs.model)
+        books = _run_and_show(job)
+    print_examples(books, folder)
+
+
+def _demo_names() -> Any:
+    yield "demo-output"
+    yield from (f"demo-output-{number}" for number in count(2))
+
+
+def list_tasks() -> None:
+    """A table of the six tasks."""
+    print_tasks(TASKS.values())
+
+
+def show_task(name: str) -> None:
+    """One task as TOML."""
+    click.echo(task_to_toml(find_task(name)), nl=False)
+
+
+def simulate_command() -> click.Command:
+    """The verb `simulate`, with an option for each knob of the simulated endpoint."""
+    options = [
+        click.Option(["--host"], default=LOCALHOST, show_default=True, help="Address to listen at."),
+        click.Option(["--port"], type=int, default=DEFAULT_PORT, show_default=True, help="Port to listen at; 0 takes a free one."),
+        *(_knob_option(knob) for knob in fields(Knobs)),
+    ]
+    return click.Command("simulate", params=options, callback=_simulate, help="Serve the simulated endpoint; it is no language model.")
+
+
+def _knob_option(knob: Any) -> click.Option:
+    # A unit belongs in a name of Python; on the command line the help text says it.
+    flag = knob.name.removesuffix("_s") if knob.name.startswith("latency") else knob.name
+    settings: dict[str, Any] = {"is_flag": True} if knob.default is False else {"type": type(knob.default or "")}
+    if isinstance(knob.default, (int, float)):
+        settings |= {"type": type(knob.default)}
+    return click.Option(
+        [f"--{flag.replace('_', '-')}", knob.name], default=knob.default, show_default=True, help=knob.metadata["help"], **settings
+    )
+
+
+def _simulate(host: str, port: int, **knobs: Any) -> None:
+    serve(Knobs(**knobs), host, port)

@@ -1,0 +1,192 @@
+"""Bold, italics and links go; whatever only looks like them stays."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from nemocc_dask.text import markdown
+from nemocc_dask.text.markdown import remove_markdown
+
+STAYS = [
+    *(
+        "my_snake_case",
+        "2*3*4=24",
+        "__init__",
+        "2**3**4",
+        "a * b * c",
+        "__my_var__ and __init__ and ___",
+        "x = __init__",
+    ),
+    *(
+        "f(**kwargs, **other)",
+        "*args, **kwargs",
+        "f(*a,*b); g(**a,**b)",
+        "{**a, **b}",
+        "int *a, *b;",
+        "char *p = *q;",
+    ),
+    *(
+        "int *x = (*y)*(*z)",
+        "char *a; /* c */",
+        "/* c *x* c */",
+        "(a+b)*c*(d+e)",
+        "x *y*z",
+        "(2**n)**k",
+        "*p++; x=*q;",
+    ),
+    *("arr[i](x)", "handlers[name](event)", "handlers [name](event)", "a[0](x.y)", "f(x)[i](a.b)"),
+    *(
+        "$a_i*b_j*c$",
+        r"\(a*b*c\)",
+        r"\[a*b*c\]",
+        "$$a *b* c$$",
+        r"\sum_{i}^{n} x_i + y_j",
+        r"\mathbf{x}_i \cdot \mathbf{y}_j",
+    ),
+    *(
+        "https://x.y/_a_/b_c",
+        "https://x.y/*/a/*",
+        "/usr/_a_/b_c",
+        "src/**/test/*.py",
+        "*.py and *.txt",
+        "*foo*.txt",
+    ),
+    *("`inline *code*`", "``a ` *b* c``", "```\n*x* and **y**\n```\nrest", "```py\n*x*", "~~~\n_x_\n~~~"),
+    *(
+        "a\n    x = *y* and **z**\n\tq *r* s",
+        "5* hotel, 4* hotel",
+        r"\*x\*",
+        r"\_x\_",
+        "* bullet",
+        "* * *",
+        "***",
+        "- - -",
+    ),
+    *(
+        ".*foo.*$ and .*(foo).*",
+        '__all__ = ["_x", "y_"]',
+        "self._x + self._y",
+        "std::_x and p->_x + q->_y",
+        '"_abc_"',
+    ),
+    *(
+        '"%*d %*s"',
+        "SELECT *, a.* FROM b",
+        "costs $5 and $6",
+        "| a | b |\n|---|---|\n| 1 | 2 |",
+        "# Heading",
+        "[ref][1] [^1]",
+    ),
+    *("-*- mode -*-", "变量a_b_c和d", "_foo_.py", "x_*y*_z"),
+]
+GOES = {
+    "**x**": "x",
+    "*x*": "x",
+    "***x***": "x",
+    "_x_": "x",
+    "__two words__": "two words",
+    "__Note:__ x": "Note: x",
+    "_word_ alone": "word alone",
+    "*a* *b* *c*": "a b c",
+    "**a**, *b*; _c_. (**d**)": "a, b; c. (d)",
+    "**bold *it* more**": "bold it more",
+    "***bold** it*": "bold it",
+    "**bold *it***": "bold it",
+    "***it* bold**": "it bold",
+    "_**x**_ **_y_** ___z w___": "x y z w",
+    "这是**粗体**文字": "这是粗体文字",
+    "**서울**은": "서울은",
+    "**A) Paris**": "A) Paris",
+    "**5 * 3** x": "5 * 3 x",
+    "**true**/**false** or **yes**/**no**": "true/false or yes/no",
+    "dear: $$\n\n**dearer**: $$": "dear: $$\n\ndearer: $$",
+    "(*note: x*)": "(note: x)",
+    '_He said "no" to_ me': 'He said "no" to me',
+    "*pre-* and *-ing*": "pre- and -ing",
+    "**Use `*args` here**": "Use `*args` here",
+    "**https://x.y/z**": "https://x.y/z",
+    "costs $5 and **bold** and $6": "costs $5 and bold and $6",
+    "**$5** and **$6**": "$5 and $6",
+    "| **a** | _b_ |": "| a | b |",
+    "    - **x** y\n    * *z*": "    - x y\n    * z",
+    "[words](url/x)": "words",
+    "[words](#part)": "words",
+    "![alt](url.png)": "alt",
+    "[![alt](i.png)](https://x.y)": "alt",
+    "[the docs](https://x.y/a_b_c)": "the docs",
+    '[a](https://x.y/b_(c)_d "title *x*") z': "a z",
+    "[a [b] c](<my file.md>)": "a [b] c",
+    "read[the docs](https://x.y)": "readthe docs",
+    "见[文档](docs/a.md)": "见文档",
+    "*a*[b](https://c.d)": "ab",
+    "[1](mailto:a@b.c)": "1",
+    "**[bold](https://x.y/a_b)**": "bold",
+}
+TRICKY = st.text(alphabet='*_`$[]()\\/ \n.-=:"ab1é文#!', max_size=24)
+
+
+def removed(text: str) -> str:
+    """One text through the kernel."""
+    return remove_markdown(pa.array([text], pa.large_string()))[0].as_py()
+
+
+@pytest.mark.parametrize("text", STAYS)
+def test_what_is_no_markup_stays(text: str) -> None:
+    """Code, maths, identifiers, addresses, bullets and money come out as they went in."""
+    assert removed(text) == text
+
+
+@pytest.mark.parametrize("text", STAYS)
+def test_what_is_no_markup_stays_beside_markup(text: str) -> None:
+    """A bold word in the line before does not expose what follows, however many rounds it takes."""
+    assert removed(f"**Example *of* this**\n\n{text}\n") == f"Example of this\n\n{text}\n"
+
+
+@pytest.mark.parametrize("text", GOES)
+def test_markup_goes(text: str) -> None:
+    """The signs go and the words stay."""
+    assert removed(text) == GOES[text]
+
+
+@given(text=TRICKY)
+@example(text="*a`*`b*")
+@settings(max_examples=300, deadline=None)
+def test_python_reads_the_pattern_alike(text: str) -> None:
+    """RE2 and Python's `re` take the same signs out: the pattern is in the subset that engines agree on."""
+    by_python, before = text, ""
+    while by_python != before:
+        before, by_python = by_python, re.sub(markdown._MARKUP, markdown._WHAT_STAYS, by_python)
+    assert removed(text) == by_python
+
+
+@given(text=TRICKY)
+@settings(max_examples=200, deadline=None)
+def test_words_are_never_lost(text: str) -> None:
+    """Outside links nothing but stars and underscores ever goes."""
+    text = text.replace("](", "] (")
+    assert re.sub("[*_]", "", removed(text)) == re.sub("[*_]", "", text)
+
+
+@given(text=st.text(alphabet=st.characters(exclude_characters="*_[", codec="utf-8")))
+@settings(max_examples=100, deadline=None)
+def test_text_without_signs_is_untouched(text: str) -> None:
+    """Without a star, an underscore or a bracket there is nothing to do."""
+    assert removed(text) == text
+
+
+def test_a_long_run_of_signs_ends() -> None:
+    """Stars without end, brackets without end and a code fence without end are only text."""
+    for text in (
+        "*" * 50_000,
+        "[" * 50_000,
+        "`" * 50_000,
+        "```\n" + "*x* " * 10_000,
+        "\\(" * 20_000,
+        "$" * 50_001,
+    ):
+        assert removed(text) == text
