@@ -156,7 +156,9 @@ class Nemocc:
         ['stop']
         """
         if store is not None:
-            raise SettingError("generate(store=...): a store of responses is not there yet. Leave it out, or run a job.")
+            raise SettingError(
+                "generate(store=...): a store of responses is not there yet. Leave it out, or run a job."
+            )
         return self._through(generate, "generate", task=find_task(task), endpoint=endpoint, config=config)
 
     def postprocess(self, task: str | Task, *, tokenizer: Any = None, seed: int | None = 0) -> Any:
@@ -195,7 +197,9 @@ class Nemocc:
         []
         """
         if store is not None:
-            raise SettingError("synthesize(store=...): a store of responses is not there yet. Leave it out, or run a job.")
+            raise SettingError(
+                "synthesize(store=...): a store of responses is not there yet. Leave it out, or run a job."
+            )
         routes = quality_routes() if task_or_routes is None else routes_of(task_or_routes)
         recipe = Recipe(tokenizer=TokenCounter(tokenizer), endpoint=endpoint, config=config, overlong=overlong)
         return self._apply(synthesize, "synthesize", routes=routes, recipe=recipe)
@@ -274,7 +278,9 @@ def from_nothing(
     """
     found = find_task(task)
     if not found.makes_documents:
-        raise SettingError(f"Task {found.name!r} reads documents: call .nemocc.preprocess({found.name!r}) on a frame of them.")
+        raise SettingError(
+            f"Task {found.name!r} reads documents: call .nemocc.preprocess({found.name!r}) on a frame of them."
+        )
     return map_ranges(
         _language_rows, "from-nothing", rows=samples, rows_per_partition=rows_per_partition, task=found, seed=seed
     )
@@ -288,9 +294,17 @@ def _kept(frame: Frame, *, phase: Callable[..., Outcome], **settings: Any) -> Fr
     outcome = phase(frame, **settings)
     for count in outcome.stages:
         if count.failed:
-            log.warning("%s: %d of %d rows failed: %s", count.stage, sum(count.failed.values()), count.rows_in, count.failed)
+            log.warning(
+                "%s: %d of %d rows failed: %s", count.stage, sum(count.failed.values()), count.rows_in, count.failed
+            )
         if count.rejected:
-            log.info("%s: %d of %d rows rejected: %s", count.stage, sum(count.rejected.values()), count.rows_in, count.rejected)
+            log.info(
+                "%s: %d of %d rows rejected: %s",
+                count.stage,
+                sum(count.rejected.values()),
+                count.rows_in,
+                count.rejected,
+            )
     return outcome.kept
 
 
@@ -304,7 +318,13 @@ def _in_tokens(
     frames = frames_of(frame)
     counted = frames.attach(frame, {count_column: tokenizer.count(frames.texts(frame, columns.TEXT))})
     return filter_tokens(
-        counted, count_column, stage="filter_tokens", unit="rows", name="text", min_tokens=min_tokens, max_tokens=max_tokens
+        counted,
+        count_column,
+        stage="filter_tokens",
+        unit="rows",
+        name="text",
+        min_tokens=min_tokens,
+        max_tokens=max_tokens,
     )
 
 

@@ -64,7 +64,9 @@ def _job_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option(name: str, field: Any) -> dict[str, Any]:
     """What click is told of a setting. No default: what is not said may stand in the job file."""
-    default = "" if field.is_required() or field.default in (None, (), False) or field.default_factory else field.default
+    default = (
+        "" if field.is_required() or field.default in (None, (), False) or field.default_factory else field.default
+    )
     help_text = f"{field.description}{f'  [default: {default}]' if default != '' else ''}"
     kind = _plain_type(field.annotation)
     if kind is bool:
@@ -87,7 +89,9 @@ def _click_type(name: str, kind: Any, annotation: Any) -> Any:
 
 
 @nemocc.command()
-@click.option("--job", "job_file", type=click.Path(), help="TOML file with these settings as keys; a flag beats the file.")
+@click.option(
+    "--job", "job_file", type=click.Path(), help="TOML file with these settings as keys; a flag beats the file."
+)
 @_job_options
 @click.pass_context
 def run(ctx: click.Context, job_file: str | None, **given: Any) -> None:
@@ -122,8 +126,12 @@ def _json_object(text: str) -> Any:
 
 
 @nemocc.command()
-@click.option("--output", type=click.Path(), help="Folder for the results.  [default: demo-output, or the next free name]")
-@click.option("--latency", type=float, default=0.1, show_default=True, help="Seconds the simulated endpoint takes to answer.")
+@click.option(
+    "--output", type=click.Path(), help="Folder for the results.  [default: demo-output, or the next free name]"
+)
+@click.option(
+    "--latency", type=float, default=0.1, show_default=True, help="Seconds the simulated endpoint takes to answer."
+)
 def demo(output: str | None, latency: float) -> None:
     """Run all six tasks on documents and a simulated endpoint that ship with the package."""
     import_module("nemocc_dask.verbs").demo(output, latency)

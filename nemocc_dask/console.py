@@ -131,7 +131,17 @@ def print_summary(books: Record, output: str) -> None:
     console = Console()
     console.print(_documents_line(books), highlight=False)
     table = Table(title=None, header_style="bold")
-    for heading in ("task", "documents", "segments", "requests", "failed", "rejected", "kept", "tokens in", "tokens out"):
+    for heading in (
+        "task",
+        "documents",
+        "segments",
+        "requests",
+        "failed",
+        "rejected",
+        "kept",
+        "tokens in",
+        "tokens out",
+    ):
         table.add_column(heading, justify="left" if heading == "task" else "right")
     for name, account in books["tasks"].items():
         table.add_row(name, *(f"{number:,}" for number in _row(account)))
@@ -192,12 +202,26 @@ def print_examples(books: Record, output: str) -> None:
 def print_tasks(tasks: Iterable[Task]) -> None:
     """Name, output field and budgets of each task, in tokens."""
     table = Table(header_style="bold")
-    headings = ("task", "output field", "min document", "min segment", "max input", "max output", "longest kept", "shortest result")
+    headings = (
+        "task",
+        "output field",
+        "min document",
+        "min segment",
+        "max input",
+        "max output",
+        "longest kept",
+        "shortest result",
+    )
     for position, heading in enumerate(headings):
         table.add_column(heading, justify="left" if position < 2 else "right")
     for task in tasks:
         numbers = (task.min_document_tokens, task.min_segment_tokens, task.max_input_tokens)
         documents = ("–",) * 3 if task.makes_documents else numbers
         shortest = "–" if task.makes_documents else task.min_result_tokens
-        table.add_row(*map(str, (task.name, task.output_field, *documents, task.max_output_tokens, task.max_answer_tokens, shortest)))
+        table.add_row(
+            *map(
+                str,
+                (task.name, task.output_field, *documents, task.max_output_tokens, task.max_answer_tokens, shortest),
+            )
+        )
     Console().print(table)

@@ -57,7 +57,9 @@ class UnknownTaskError(CallerError, LookupError):
 
     @classmethod
     def of(cls, name: str, known: Iterable[str]) -> UnknownTaskError:
-        return cls(f"There is no task {name!r}. The tasks are: {', '.join(known)}. Your own comes from --task-file FILE.toml.")
+        return cls(
+            f"There is no task {name!r}. The tasks are: {', '.join(known)}. Your own comes from --task-file FILE.toml."
+        )
 
 
 class TokenizerError(CallerError, ValueError):
@@ -69,7 +71,9 @@ class ColumnNotFoundError(CallerError, LookupError):
 
     @classmethod
     def of(cls, column: str, present: Iterable[str], *, where: str, remedy: str) -> ColumnNotFoundError:
-        return cls(f"There is no column {column!r} in {where}; its columns are: {', '.join(map(str, present))}. {remedy}")
+        return cls(
+            f"There is no column {column!r} in {where}; its columns are: {', '.join(map(str, present))}. {remedy}"
+        )
 
 
 class FrameError(CallerError, TypeError):
@@ -78,15 +82,21 @@ class FrameError(CallerError, TypeError):
     @classmethod
     def of(cls, frame: object) -> FrameError:
         kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
-        return cls(f"A {kind} cannot be worked on: partitions are pandas dataframes. Convert it, such as with .to_pandas().")
+        return cls(
+            f"A {kind} cannot be worked on: partitions are pandas dataframes. Convert it, such as with .to_pandas()."
+        )
 
     @classmethod
     def not_text(cls, column: str, dtype: object) -> FrameError:
-        return cls(f"The column {column!r} is of type {dtype} and has to hold text. Convert it, or name another column.")
+        return cls(
+            f"The column {column!r} is of type {dtype} and has to hold text. Convert it, or name another column."
+        )
 
     @classmethod
     def not_numeric(cls, column: str, dtype: object) -> FrameError:
-        return cls(f"The column {column!r} is of type {dtype} and has to hold numbers. Convert it, or name another column.")
+        return cls(
+            f"The column {column!r} is of type {dtype} and has to hold numbers. Convert it, or name another column."
+        )
 
 
 class InputError(CallerError, ValueError):

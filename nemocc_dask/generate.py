@@ -81,7 +81,10 @@ def language_rows(first: int, stop: int, task: Task, *, seed: int | None) -> dic
     """
     numbers = range(first, stop)
     languages = [task.languages[_draw(f"{seed}|{task.name}|{number}", len(task.languages))] for number in numbers]
-    return {columns.ID: np.arange(first, stop, dtype=np.int64), columns.LANGUAGE: pa.array(languages, pa.large_string())}
+    return {
+        columns.ID: np.arange(first, stop, dtype=np.int64),
+        columns.LANGUAGE: pa.array(languages, pa.large_string()),
+    }
 
 
 def _draw(what: str, choices: int) -> int:

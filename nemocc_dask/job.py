@@ -113,7 +113,9 @@ def resolve_tasks(job: Job) -> Tasks:
     if reading:
         return Tasks((Route(reading),), making)
     routes = quality_routes(high_above=job.high_above) if job.input else ()
-    changed = (replace(each, tasks=tuple(_with_settings(find_task(task), job) for task in each.tasks)) for each in routes)
+    changed = (
+        replace(each, tasks=tuple(_with_settings(find_task(task), job) for task in each.tasks)) for each in routes
+    )
     return Tasks(tuple(changed), making)
 
 
@@ -135,8 +137,21 @@ def _with_settings(task: Task, job: Job) -> Task:
 
 def _identity(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str, ...]) -> Record:
     """What decides the results of a run, and so whose results a folder holds. Not: where requests go, and how fast."""
-    kept = ("score_field", "min_score", "max_score", "samples", "text_field", "id_field", "columns", "overlong", "output_format")
-    bounds = [{"tasks": [find_task(task).name for task in each.tasks], "above": each.above, "at_most": each.at_most} for each in tasks.routes]
+    kept = (
+        "score_field",
+        "min_score",
+        "max_score",
+        "samples",
+        "text_field",
+        "id_field",
+        "columns",
+        "overlong",
+        "output_format",
+    )
+    bounds = [
+        {"tasks": [find_task(task).name for task in each.tasks], "above": each.above, "at_most": each.at_most}
+        for each in tasks.routes
+    ]
     return {
         "input": [[path, _size(path)] for path in files],
         "tasks": {task.name: asdict(task) for task in (*tasks.of_documents, *tasks.from_nothing)},
@@ -209,7 +224,10 @@ class _Run:
         return local_cluster(self.job.workers, self.job.threads_per_worker)
 
     def _columns(self, tasks: Tasks, parts: list[Part]) -> Columns:
-        scored = any(each.needs_score for each in tasks.routes) or (self.job.min_score, self.job.max_score) != (None, None)
+        scored = any(each.needs_score for each in tasks.routes) or (self.job.min_score, self.job.max_score) != (
+            None,
+            None,
+        )
         outputs = {task.output_field for task in tasks.of_documents}
         return find_columns(
             parts, id_field=self.job.id_field, text_field=self.job.text_field, carried=self.job.columns,
@@ -268,5 +286,3 @@ def _now() -> str:
 def _versions() -> dict[str, str]:
     packages = ("nemocc-dask", "dask", "distributed", "pandas", "pyarrow", "aiohttp", "transformers", "gigatoken")
     return {name: importlib.metadata.version(name) for name in packages}
-
-

@@ -97,7 +97,9 @@ def _language_rows(part: Part, task: Task, plan: Plan) -> Frame:
 
 def _located(rejects: Frame, part: Part) -> Frame:
     """Rejects of the input with file and row in `detail`: a row without an id can be found by nothing else."""
-    first, since = (part.start, "") if part.format == PARQUET else (0, f" from byte {part.start} on" if part.start else "")
+    first, since = (
+        (part.start, "") if part.format == PARQUET else (0, f" from byte {part.start} on" if part.start else "")
+    )
     details = [f"{part.file}, row {first + position}{since}" for position in rejects.index]
     return PANDAS.attach(rejects, {columns.DETAIL: pa.array(details, pa.large_string())})
 

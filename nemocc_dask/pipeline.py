@@ -42,7 +42,9 @@ def map_ranges(
     firsts = range(0, rows, rows_per_partition)
     stops = [min(first + rows_per_partition, rows) for first in firsts]
     meta = make(0, 0, **settings)
-    return dd.from_map(make, list(firsts), stops, meta=meta, enforce_metadata=False, label=f"{TOKEN}-{label}", **settings)
+    return dd.from_map(
+        make, list(firsts), stops, meta=meta, enforce_metadata=False, label=f"{TOKEN}-{label}", **settings
+    )
 
 
 def documents_together(frame: dd.DataFrame) -> dd.DataFrame:

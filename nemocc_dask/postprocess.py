@@ -128,7 +128,9 @@ def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
     lengths = frames.numbers(frame, columns.SEGMENT_TOKENS).astype(np.int64).tolist()
     rows = zip(cleaning.answers.to_pylist(), sources, lengths, _row_names(frame), strict=True)
     results = [
-        _source_and_pairs(answer, source, min(max_pairs, earned_pairs(length)), f"{cleaning.seed}|{cleaning.task.name}|{row}")
+        _source_and_pairs(
+            answer, source, min(max_pairs, earned_pairs(length)), f"{cleaning.seed}|{cleaning.task.name}|{row}"
+        )
         for answer, source, length, row in rows
     ]
     cleaning.replace(pa.array(results, pa.large_string()))
@@ -196,7 +198,11 @@ _SUMMED = (
 def _in_runs(frame: Frame) -> tuple[Frame, Positions]:
     """The rows ordered by document, sample and segment, and the position of the first row of each run of neighbours."""
     frames = frames_of(frame)
-    ids, segments, samples = frames.codes(frame, columns.ID), _whole(frame, columns.SEGMENT_ID), _whole(frame, columns.SAMPLE)
+    ids, segments, samples = (
+        frames.codes(frame, columns.ID),
+        _whole(frame, columns.SEGMENT_ID),
+        _whole(frame, columns.SAMPLE),
+    )
     documents = np.cumsum(_document_starts(ids, segments, samples))
     order = np.lexsort((segments, samples, documents))
     steps = [np.diff(values[order], prepend=-1) for values in (documents, samples, segments)]

@@ -140,22 +140,36 @@ class Job(Settings):
 
     input: Annotated[tuple[str, ...], Field(description="Parquet or JSONL file, folder or glob, any fsspec URL.")] = ()
     output: Annotated[str, Field(min_length=1, description="Folder the run leaves its files in.")]
-    task: Annotated[tuple[Any, ...], Field(description="Task to run on every document; none: the two quality routes.")] = ()
-    task_file: Annotated[tuple[str, ...], Field(description="TOML file of a task of your own; run it unless --task names others.")] = ()
+    task: Annotated[
+        tuple[Any, ...], Field(description="Task to run on every document; none: the two quality routes.")
+    ] = ()
+    task_file: Annotated[
+        tuple[str, ...], Field(description="TOML file of a task of your own; run it unless --task names others.")
+    ] = ()
     score_field: Annotated[str, Field(description="Column that holds the quality score.")] = "quality_score"
     high_above: Annotated[float, Field(description="Scores above it take the high-quality route.")] = 11
     min_score: Annotated[float | None, Field(description="Keep only documents with at least this score.")] = None
     max_score: Annotated[float | None, Field(description="Keep only documents with at most this score.")] = None
     samples: Annotated[int, Field(ge=0, description="Rows of multilingual Q&A to make; they need no input.")] = 0
-    languages: Annotated[tuple[str, ...], Field(description="English names of their languages, with commas between.")] = ()
-    require_language_code: Annotated[bool, Field(description="Reject answers without the code of their language.")] = False
+    languages: Annotated[
+        tuple[str, ...], Field(description="English names of their languages, with commas between.")
+    ] = ()
+    require_language_code: Annotated[bool, Field(description="Reject answers without the code of their language.")] = (
+        False
+    )
     text_field: Annotated[str, Field(description="Column that holds the text.")] = "text"
     id_field: Annotated[str, Field(description="Column that tells documents apart.")] = "id"
-    columns: Annotated[tuple[str, ...] | None, Field(description="Other input columns to carry along; default: all.")] = None
-    base_url: Annotated[tuple[str, ...], Field(description="Address of the endpoint, such as http://localhost:8000/v1.")]
+    columns: Annotated[
+        tuple[str, ...] | None, Field(description="Other input columns to carry along; default: all.")
+    ] = None
+    base_url: Annotated[
+        tuple[str, ...], Field(description="Address of the endpoint, such as http://localhost:8000/v1.")
+    ]
     model: Annotated[str, Field(min_length=1, description="Name the endpoint knows the model by.")]
     api_key_env: Annotated[str | None, Field(description="Name of the environment variable that holds the key.")] = None
-    tokenizer: Annotated[str | None, Field(description="Hub name, folder or tokenizer.json; default: Mistral NeMo's.")] = None
+    tokenizer: Annotated[
+        str | None, Field(description="Hub name, folder or tokenizer.json; default: Mistral NeMo's.")
+    ] = None
     max_concurrent_requests: Annotated[Positive, Field(description="Most requests at once, all workers together.")] = 64
     max_retries: Annotated[int, Field(ge=0, description="Times a request is sent again, at most.")] = 5
     base_delay: Annotated[Seconds, Field(description="Seconds before the first retry; doubles with each.")] = 1.0
@@ -164,18 +178,26 @@ class Job(Settings):
     top_p: Annotated[float | None, Field(gt=0, le=1, description="Nucleus mass.")] = DEFAULT_TOP_P
     top_k: Annotated[int | None, Field(description="Most likely tokens to draw from; default: the endpoint's.")] = None
     seed: Annotated[int | None, Field(description="Seed of sampling and of every choice the run makes.")] = 0
-    max_tokens: Annotated[Positive | None, Field(description="Most tokens of an answer; default: each task's own.")] = None
+    max_tokens: Annotated[Positive | None, Field(description="Most tokens of an answer; default: each task's own.")] = (
+        None
+    )
     stop: Annotated[tuple[str, ...], Field(description="String at which an answer ends.")] = ()
     n: Annotated[Positive, Field(description="Answers per prompt, each a row.")] = 1
-    extra_kwargs: Annotated[dict[str, Any], Field(description="Further fields of each request, as JSON.")] = Field(default_factory=dict)
+    extra_kwargs: Annotated[dict[str, Any], Field(description="Further fields of each request, as JSON.")] = Field(
+        default_factory=dict
+    )
     workers: Annotated[Positive, Field(description="Worker processes; 1 works in this process.")] = 1
     threads_per_worker: Annotated[Positive, Field(description="Partitions a worker has in hand at once.")] = 4
     scheduler: Annotated[str | None, Field(description="Address of a running Dask scheduler to use instead.")] = None
     scheduler_file: Annotated[str | None, Field(description="Scheduler file of a running Dask cluster.")] = None
     rows_per_partition: Annotated[Positive, Field(description="Documents per partition, about.")] = 500
     output_format: Annotated[Literal["parquet", "jsonl"], Field(description="Format of the shards.")] = "parquet"
-    overlong: Annotated[Literal["split", "drop"], Field(description="What becomes of a line too long for a prompt.")] = "split"
-    max_failed_fraction: Annotated[Fraction, Field(description="Fraction of failed rows beyond which the exit code is 3.")] = 0.01
+    overlong: Annotated[
+        Literal["split", "drop"], Field(description="What becomes of a line too long for a prompt.")
+    ] = "split"
+    max_failed_fraction: Annotated[
+        Fraction, Field(description="Fraction of failed rows beyond which the exit code is 3.")
+    ] = 0.01
 
     @field_validator("input", "task", "task_file", "languages", "base_url", "stop", "columns", mode="before")
     @classmethod
@@ -189,7 +211,9 @@ class Job(Settings):
         if not self.input and not self.samples:
             raise ValueError("there is nothing to do: give --input, or --samples for multilingual Q&A.")
         if len(self.base_url) != 1:
-            raise ValueError(f"give --base-url once: {len(self.base_url)} were given, and requests are not yet shared out.")
+            raise ValueError(
+                f"give --base-url once: {len(self.base_url)} were given, and requests are not yet shared out."
+            )
         if self.scheduler and self.scheduler_file:
             raise ValueError("give --scheduler or --scheduler-file, not both.")
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from nemocc_dask import columns
@@ -41,7 +40,12 @@ class Sieve:
     def outcome(self, **notes: int) -> Outcome:
         """What is left, what was dropped, and the count of the stage."""
         count = StageCount(
-            stage=self._stage, unit=self._unit, rows_in=self._rows_in, rows_out=len(self.frame), notes=notes, **self._counts
+            stage=self._stage,
+            unit=self._unit,
+            rows_in=self._rows_in,
+            rows_out=len(self.frame),
+            notes=notes,
+            **self._counts,
         )
         return Outcome(self.frame, tuple(self._dropped), (count,))
 

@@ -149,7 +149,9 @@ def _fastest_exact_count(tokenizer: Any) -> Count:
         log.warning("gigatoken cannot read this tokenizer (%s); counting with Hugging Face, slower.", refusal)
         return slow
     if disagreements:
-        log.warning("gigatoken differs on %d of %d samples; counting with Hugging Face, slower.", disagreements, len(_SAMPLE))
+        log.warning(
+            "gigatoken differs on %d of %d samples; counting with Hugging Face, slower.", disagreements, len(_SAMPLE)
+        )
         return slow
     return fast
 

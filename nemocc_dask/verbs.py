@@ -32,7 +32,9 @@ def read_job_file(path: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"The job file {path} cannot be read: {error}.") from None
     for name in settings.keys() - Job.model_fields.keys():
-        raise SettingError(f"The job file {path} has a key {name!r}, which is no setting. There are: {', '.join(Job.model_fields)}.")
+        raise SettingError(
+            f"The job file {path} has a key {name!r}, which is no setting. There are: {', '.join(Job.model_fields)}."
+        )
     return settings
 
 
@@ -54,7 +56,9 @@ def demo(output: str | None, latency: float) -> None:
     documents = str(files("nemocc_dask.demo") / "documents.jsonl")
     with Simulator(Knobs(latency_s=latency)) as endpoint:
         click.echo(f"A simulated endpoint, which is no language model, answers at {endpoint.base_url}.")
-        job = Job(input=documents, output=folder, samples=DEMO_SAMPLES, base_url=endpoint.base_url, model=endpoint.knobs.model)
+        job = Job(
+            input=documents, output=folder, samples=DEMO_SAMPLES, base_url=endpoint.base_url, model=endpoint.knobs.model
+        )
         books = _run_and_show(job)
     print_examples(books, folder)
 
@@ -78,10 +82,14 @@ def simulate_command() -> click.Command:
     """The verb `simulate`, with an option for each knob of the simulated endpoint."""
     options = [
         click.Option(["--host"], default=LOCALHOST, show_default=True, help="Address to listen at."),
-        click.Option(["--port"], type=int, default=DEFAULT_PORT, show_default=True, help="Port to listen at; 0 takes a free one."),
+        click.Option(
+            ["--port"], type=int, default=DEFAULT_PORT, show_default=True, help="Port to listen at; 0 takes a free one."
+        ),
         *(_knob_option(knob) for knob in fields(Knobs)),
     ]
-    return click.Command("simulate", params=options, callback=_simulate, help="Serve the simulated endpoint; it is no language model.")
+    return click.Command(
+        "simulate", params=options, callback=_simulate, help="Serve the simulated endpoint; it is no language model."
+    )
 
 
 def _knob_option(knob: Any) -> click.Option:
@@ -91,7 +99,11 @@ def _knob_option(knob: Any) -> click.Option:
     if isinstance(knob.default, (int, float)):
         settings |= {"type": type(knob.default)}
     return click.Option(
-        [f"--{flag.replace('_', '-')}", knob.name], default=knob.default, show_default=True, help=knob.metadata["help"], **settings
+        [f"--{flag.replace('_', '-')}", knob.name],
+        default=knob.default,
+        show_default=True,
+        help=knob.metadata["help"],
+        **settings,
     )
 
 

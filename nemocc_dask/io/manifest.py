@@ -78,13 +78,17 @@ def open_output(output: Output, identity: Record) -> Record | None:
     if not output.exists(RUN):
         others = sorted(name for name in output.names() if name != BOOKS)
         if others:
-            raise OutputError(f"The folder {output.url!r} is not empty ({_some(others)}) and holds no run. Name another --output.")
+            raise OutputError(
+                f"The folder {output.url!r} is not empty ({_some(others)}) and holds no run. Name another --output."
+            )
         return None
     try:
         earlier = json.loads(output.read_text(RUN))
         difference = _difference(earlier["identity"], identity)
     except (ValueError, KeyError, TypeError):
-        raise OutputError(f"{output.path(RUN)} is no book of a run. Name another --output, or remove the folder.") from None
+        raise OutputError(
+            f"{output.path(RUN)} is no book of a run. Name another --output, or remove the folder."
+        ) from None
     if difference:
         raise OutputError(
             f"The folder {output.url!r} holds the results of another job; it differs in {'; '.join(difference)}. "
@@ -163,15 +167,23 @@ def check_identity(documents: Stages, by_task: Mapping[str, Stages]) -> None:
             _hold(count.missing == 0, name, count.stage, f"{count.missing} rows are unaccounted for")
         for before, after in zip(stages, stages[1:], strict=False):
             if before.unit == after.unit:
-                _hold(before.rows_out == after.rows_in, name, after.stage, f"{before.rows_out} came in, not {after.rows_in}")
+                _hold(
+                    before.rows_out == after.rows_in,
+                    name,
+                    after.stage,
+                    f"{before.rows_out} came in, not {after.rows_in}",
+                )
     for name, stages in by_task.items():
         account = task_account(stages)
         answered = account["reused"] + account["responses"] + sum(account["failed"].values())
-        _hold(account["requests"] == answered, name, "generate", f"{account['requests']} asked, {answered} answered or failed")
+        _hold(
+            account["requests"] == answered,
+            name,
+            "generate",
+            f"{account['requests']} asked, {answered} answered or failed",
+        )
 
 
 def _hold(holds: bool, task: str, stage: str, what: str) -> None:
     if not holds:
         raise AccountingError(f"The books of {task!r} do not balance at stage {stage!r}: {what}. Please report it.")
-
-

@@ -85,7 +85,9 @@ def format_of(path: str) -> str:
     found = _format_or_none(path)
     if found is None:
         endings = ", ".join(_FORMATS)
-        raise InputError(f"The file {path!r} is of no known format. Known endings: {endings}, JSONL also with {', '.join(_COMPRESSIONS)}.")
+        raise InputError(
+            f"The file {path!r} is of no known format. Known endings: {endings}, JSONL also with {', '.join(_COMPRESSIONS)}."
+        )
     return found
 
 
@@ -167,7 +169,9 @@ def schema_of(part: Part) -> pa.Schema:
         return _parquet(part.file, lambda file: file.schema_arrow).remove_metadata()
     inferred = _read_jsonl(part, None).schema
     # Text that happens to look like a date is text: another part's may not.
-    return pa.schema([field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in inferred])
+    return pa.schema(
+        [field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in inferred]
+    )
 
 
 def read_part(part: Part, wanted: pa.Schema) -> pa.Table:

@@ -69,7 +69,9 @@ def find_columns(
     _check_types(unified, text_field, score_field)
     kept = tuple(name for name in (unified.names if carried is None else carried) if name not in needed)
     _check_reserved(kept, reserved)
-    return Columns(id_field, text_field, score_field, kept, pa.schema([unified.field(name) for name in (*needed, *kept)]))
+    return Columns(
+        id_field, text_field, score_field, kept, pa.schema([unified.field(name) for name in (*needed, *kept)])
+    )
 
 
 def _schemas(parts: Sequence[Part]) -> dict[str, pa.Schema]:
@@ -99,10 +101,14 @@ def _check_present(needed: dict[str, str], schemas: dict[str, pa.Schema]) -> Non
 def _check_types(schema: pa.Schema, text_field: str, score_field: str | None) -> None:
     text = schema.field(text_field).type
     if not (pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_null(text)):
-        raise InputError(f"The column {text_field!r} is of type {text} and has to hold text. Name another with --text-field.")
+        raise InputError(
+            f"The column {text_field!r} is of type {text} and has to hold text. Name another with --text-field."
+        )
     score = schema.field(score_field).type if score_field else pa.null()
     if not (pa.types.is_integer(score) or pa.types.is_floating(score) or pa.types.is_null(score)):
-        raise InputError(f"The column {score_field!r} is of type {score} and has to hold numbers. Name another with --score-field.")
+        raise InputError(
+            f"The column {score_field!r} is of type {score} and has to hold numbers. Name another with --score-field."
+        )
 
 
 def _check_reserved(carried: Sequence[str], reserved: frozenset[str]) -> None:

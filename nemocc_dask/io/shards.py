@@ -24,7 +24,11 @@ def shard_schema(task: Task, documents: pa.Schema) -> pa.Schema:
     if task.makes_documents:
         own = [(columns.ID, pa.int64()), (columns.LANGUAGE, pa.string()), (columns.TEXT, pa.string())]
         return pa.schema([pa.field(*field) for field in own] + _LEDGER)
-    first = [documents.field(columns.ID), pa.field(columns.SEGMENT_ID, pa.int64()), pa.field(columns.TEXT, pa.large_string())]
+    first = [
+        documents.field(columns.ID),
+        pa.field(columns.SEGMENT_ID, pa.int64()),
+        pa.field(columns.TEXT, pa.large_string()),
+    ]
     carried = [field for field in documents if field.name not in (columns.ID, columns.TEXT)]
     counts = [pa.field(name, pa.int64()) for name in columns.TOKEN_COUNTS]
     return pa.schema([*first, pa.field(task.output_field, pa.large_string()), *carried, *counts, *_LEDGER])

@@ -50,9 +50,7 @@ class Access:
             endpoint=endpoint,
             chat_url=base / "chat/completions",
             models_url=base / "models",
-            timeout=aiohttp.ClientTimeout(
-                total=endpoint.timeout, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout)
-            ),
+            timeout=aiohttp.ClientTimeout(total=endpoint.timeout, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout)),
             headers=_headers(key),
             proxy=_proxy_from_environment(base),
             key=key,
@@ -73,16 +71,12 @@ def _base_address(endpoint: Endpoint) -> URL:
     if not url.host:
         raise _no_address("it names no host")
     if url.user or url.password:  # the address is shown in messages and reports, so it may hold no secret
-        raise _no_address(
-            "it holds a user name or password; put a key into the variable that api_key_env names"
-        )
+        raise _no_address("it holds a user name or password; put a key into the variable that api_key_env names")
     return url
 
 
 def _no_address(complaint: str) -> SettingError:
-    return SettingError(
-        f"Endpoint: setting 'base_url' cannot be used: {complaint}. Such as http://localhost:8000/v1."
-    )
+    return SettingError(f"Endpoint: setting 'base_url' cannot be used: {complaint}. Such as http://localhost:8000/v1.")
 
 
 def _read_key(variable: str | None) -> str | None:

@@ -18,9 +18,7 @@ CHECK_TIMEOUT_S = 10.0
 MODELS_NAMED = 20
 """Most models that an error lists."""
 
-_TIMEOUT = aiohttp.ClientTimeout(
-    total=3 * CHECK_TIMEOUT_S, connect=CHECK_TIMEOUT_S, sock_read=CHECK_TIMEOUT_S
-)
+_TIMEOUT = aiohttp.ClientTimeout(total=3 * CHECK_TIMEOUT_S, connect=CHECK_TIMEOUT_S, sock_read=CHECK_TIMEOUT_S)
 
 
 async def check(access: Access, session: aiohttp.ClientSession) -> None:
@@ -71,11 +69,7 @@ def model_names(payload: bytes) -> list[str]:
 
 def _check_model(access: Access, names: list[str]) -> None:
     # Some servers list "models/x" or "x:latest" and take "x".
-    taken = {
-        alias
-        for name in names
-        for alias in (name, name.removeprefix("models/"), name.removesuffix(":latest"))
-    }
+    taken = {alias for name in names for alias in (name, name.removeprefix("models/"), name.removesuffix(":latest"))}
     if not names or access.endpoint.model in taken:
         return
     there = ", ".join(names[:MODELS_NAMED]) + (", ..." if len(names) > MODELS_NAMED else "")

@@ -53,9 +53,7 @@ class ChatClient:
     http_requests: attempts of this client that went over the wire so far.
     """
 
-    def __init__(
-        self, access: Access, session: aiohttp.ClientSession, slots: Slots, priority: int = 0
-    ) -> None:
+    def __init__(self, access: Access, session: aiohttp.ClientSession, slots: Slots, priority: int = 0) -> None:
         self.access = access
         self.endpoint = access.endpoint
         self.session = session
@@ -153,9 +151,7 @@ def _answers(asked: ChatRequest, reply: Reply, model: str, attempts: int, latenc
     usage += [others] * (len(reply.choices) - 1)
     return [
         Answer(text, finish_reason, reply.model or model, *tokens, attempts, latency_s, asked.sample + i)
-        for i, ((text, finish_reason), tokens) in enumerate(
-            zip(reply.choices[: asked.sampling.n], usage, strict=False)
-        )
+        for i, ((text, finish_reason), tokens) in enumerate(zip(reply.choices[: asked.sampling.n], usage, strict=False))
     ]
 
 

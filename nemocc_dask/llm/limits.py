@@ -53,7 +53,7 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():  # the place was ours already: pass it on
-                pass
+                self.release()
             raise
 
     def release(self) -> None:

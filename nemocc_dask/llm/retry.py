@@ -61,9 +61,7 @@ def trouble_of(error: Exception) -> Trouble:
     """
     reason, sent = next((reason, sent) for kind, reason, sent in EXCEPTIONS if isinstance(error, kind))
     words = str(error)
-    return Trouble(
-        reason, None, f"{type(error).__name__}: {words}" if words else type(error).__name__, sent=sent
-    )
+    return Trouble(reason, None, f"{type(error).__name__}: {words}" if words else type(error).__name__, sent=sent)
 
 
 def is_retryable(status: int | None) -> bool:

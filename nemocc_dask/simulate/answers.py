@@ -101,9 +101,7 @@ _LIST = (untidy.eager_preamble, untidy.numbered, untidy.starred)
 
 FORMATS: tuple[Format, ...] = (
     _marked("wikipedia_paraphrasing", "Here is a paraphrased version:", _paraphrase, *_PROSE),
-    _marked(
-        "diverse_qa", "Here are the questions and answers based on the provided text:", _question_list, *_LIST
-    ),
+    _marked("diverse_qa", "Here are the questions and answers based on the provided text:", _question_list, *_LIST),
     _marked("distill", "Paraphrased Text:", _distill, *_PROSE),
     Format(
         "extract_knowledge",

@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
 
-_ABBREVIATIONS = (
-    "mr mrs ms dr prof st vs etc fig no vol jr sr inc bzw usw ca nr bd sra sig dott mme mlle art cf"
-)
+_ABBREVIATIONS = "mr mrs ms dr prof st vs etc fig no vol jr sr inc bzw usw ca nr bd sra sig dott mme mlle art cf"
 
 
 def _not_after_abbreviations() -> str:
     """Lookbehinds, one for each length of word because `re` wants them of fixed width."""
     known = sorted(_ABBREVIATIONS.split(), key=len)
     spelled = {
-        size: [form for word in words for form in (word, word.capitalize())]
-        for size, words in groupby(known, len)
+        size: [form for word in words for form in (word, word.capitalize())] for size, words in groupby(known, len)
     }
     return "".join(rf"(?<!\b(?:{'|'.join(forms)})\.)" for forms in spelled.values())
 
@@ -64,9 +61,7 @@ def telling(found: Sequence[str]) -> Sequence[str]:
     (['A river flows north.'], ['Menu'])
     """
     return [
-        sentence
-        for sentence in found
-        if sentence.count(" ") >= TELLING_WORDS - 1 or _UNSPACED.search(sentence)
+        sentence for sentence in found if sentence.count(" ") >= TELLING_WORDS - 1 or _UNSPACED.search(sentence)
     ] or found
 
 

@@ -62,9 +62,7 @@ class Simulator:
         if self._thread is not None:
             return self
         started: Future[str] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(started,), name="nemocc-simulator", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(started,), name="nemocc-simulator", daemon=True)
         self._thread.start()
         try:
             self._base_url = started.result()
@@ -128,9 +126,7 @@ def serve(knobs: Knobs, host: str = LOCALHOST, port: int = DEFAULT_PORT) -> None
 
     Raises `SettingError` where it cannot listen there.
     """
-    with suppress(
-        KeyboardInterrupt
-    ):  # where the loop can handle no signals (Windows), Ctrl-C arrives as this
+    with suppress(KeyboardInterrupt):  # where the loop can handle no signals (Windows), Ctrl-C arrives as this
         asyncio.run(_until_signalled(Simulation(knobs), host, port))
 
 
@@ -167,9 +163,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
 def _cannot_listen(host: str, port: int, error: Exception) -> SettingError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EADDRINUSE:
-        return SettingError(
-            f"Port {port} on {host} is in use by another program; take another, or 0 for a free one."
-        )
+        return SettingError(f"Port {port} on {host} is in use by another program; take another, or 0 for a free one.")
     reason = os.strerror(number) if number and number > 0 else str(error)
     return SettingError(f"The simulated endpoint cannot listen on {host}, port {port}: {reason}.")
 

@@ -48,8 +48,8 @@ class Knobs:
     """Frozen settings of a simulated endpoint; the defaults are a fast one without faults.
 
     Faults are drawn from a hash of `seed`, the fault's name, the request's body and how often that body was
-    sent before: the same job meets the same faults again, and a retry may succeed. With several faults switched
-    on, the first that is drawn happens, in the order of `nemocc_dask.simulate.faults.FAULTS`.
+    sent before: the same job meets the same faults again, and a retry may succeed. Of several faults switched
+    on, the first one drawn happens, in the order of `nemocc_dask.simulate.faults.FAULTS`.
 
     Raises `SettingError`, which names the knob.
 
@@ -62,22 +62,14 @@ class Knobs:
     error_rate: float = _knob(0.0, SHARE, "Share of attempts answered with --error-status.")
     error_status: int = _knob(500, ERROR_STATUS, "The HTTP status of those errors.")
     bad_request_rate: float = _knob(0.0, SHARE, "Share of prompts refused with 400, always the same ones.")
-    rate_limit_per_s: float = _knob(
-        0.0, NOT_NEGATIVE, "Requests a second beyond which 429 comes; 0 is no limit."
-    )
+    rate_limit_per_s: float = _knob(0.0, NOT_NEGATIVE, "Requests a second beyond which 429 comes; 0 is no limit.")
     cut_rate: float = _knob(0.0, SHARE, "Share of attempts whose connection is closed without an answer.")
-    cut_after_headers_rate: float = _knob(
-        0.0, SHARE, "Share of attempts cut off after the headers and half a body."
-    )
-    garbage_rate: float = _knob(
-        0.0, SHARE, "Share of attempts answered 200 with something that is no completion."
-    )
+    cut_after_headers_rate: float = _knob(0.0, SHARE, "Share of attempts cut off after the headers and half a body.")
+    garbage_rate: float = _knob(0.0, SHARE, "Share of attempts answered 200 with something that is no completion.")
     truncate_rate: float = _knob(0.0, SHARE, "Share of answers that stop half-way with finish_reason length.")
     empty_rate: float = _knob(0.0, SHARE, "Share of answers whose content is empty.")
     no_usage: bool = _knob(False, SWITCH, "Leave the token usage out of answers.")
-    api_key: str | None = _knob(
-        None, KEY_OR_NONE, "The key that has to be sent; None asks for none.", shown=False
-    )
+    api_key: str | None = _knob(None, KEY_OR_NONE, "The key that has to be sent; None asks for none.", shown=False)
     model: str = _knob("simulated", NAME, "Name of the one model it claims to have.")
     max_n: int = _knob(0, COUNT, "Most answers to one request, however many were asked for; 0 is no bound.")
     seed: int = _knob(0, WHOLE, "Seed of the faults, and of the answers to requests that send no seed.")

@@ -18,7 +18,7 @@ class Doors:
         self._simulation = simulation
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions. Counted as done before the answer leaves, so a client sees exact counts."""
+        """POST /v1/chat/completions. Counted as done before the answer leaves: clients read exact counts."""
         stats = self._simulation.stats
         stats.arrived()
         reply = ABANDONED
@@ -75,9 +75,7 @@ def _refusal(refused: wire.RefusedError) -> web.Response:
 async def _sent(request: web.Request, reply: Reply) -> web.StreamResponse:
     if reply.status is None:
         return await _cut(request, reply.body)
-    return web.Response(
-        body=reply.body, status=reply.status, headers=reply.headers, content_type="application/json"
-    )
+    return web.Response(body=reply.body, status=reply.status, headers=reply.headers, content_type="application/json")
 
 
 async def _cut(request: web.Request, body: bytes) -> web.StreamResponse:

@@ -109,9 +109,7 @@ class Simulation:
     def _count(self, asked: ChatRequest) -> int:
         return min(asked.n, self.knobs.max_n) if self.knobs.max_n else asked.n
 
-    def _spoilt(
-        self, choices: Sequence[Choice], body: bytes, attempt: int
-    ) -> tuple[list[Choice], str | None]:
+    def _spoilt(self, choices: Sequence[Choice], body: bytes, attempt: int) -> tuple[list[Choice], str | None]:
         """The choices, some truncated or emptied as the knobs say, and which of the two happened last."""
         kept, happened = list(choices), None
         for at, choice in enumerate(choices):

@@ -55,9 +55,7 @@ def eager_preamble(draft: Draft) -> Draft:
 def numbered(draft: Draft) -> Draft:
     """Numbers the items of a list."""
     lines = draft.body.split("\n")
-    return replace(
-        draft, body="\n".join(f"{at}. {line.removeprefix('- ')}" for at, line in enumerate(lines, 1))
-    )
+    return replace(draft, body="\n".join(f"{at}. {line.removeprefix('- ')}" for at, line in enumerate(lines, 1)))
 
 
 def starred(draft: Draft) -> Draft:

@@ -89,9 +89,7 @@ def read_request(raw: bytes) -> ChatRequest:
         model=_text(body.get("model"), "model"),
         messages=_messages(body.get("messages")),
         n=_whole(body.get("n", 1), "n", least=1, most=MOST_N) or 1,
-        max_tokens=_whole(
-            body.get("max_tokens") if newer_name is None else newer_name, "max_tokens", least=1
-        ),
+        max_tokens=_whole(body.get("max_tokens") if newer_name is None else newer_name, "max_tokens", least=1),
         stop=_stops(body.get("stop")),
         seed=_whole(body.get("seed"), "seed"),
     )
@@ -107,9 +105,7 @@ def _whole(value: Any, field: str, *, least: float = -math.inf, most: float = ma
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise RefusedError.invalid(
-            f"`{field}` is {json.dumps(value)[:100]}; it has to be a whole number in its range."
-        )
+        raise RefusedError.invalid(f"`{field}` is {json.dumps(value)[:100]}; it has to be a whole number in its range.")
     return value
 
 
@@ -175,9 +171,7 @@ def limited(content: str, *, stop: Sequence[str], max_tokens: int | None) -> Cho
     return Choice(cut.decode("utf-8", "ignore"), "length")
 
 
-def completion(
-    identity: str, model: str, choices: Sequence[Choice], usage: dict[str, int] | None
-) -> dict[str, Any]:
+def completion(identity: str, model: str, choices: Sequence[Choice], usage: dict[str, int] | None) -> dict[str, Any]:
     """A chat completion, complete enough for the official client; without `usage` where it is None."""
     body: dict[str, Any] = {
         "id": f"chatcmpl-{identity}",

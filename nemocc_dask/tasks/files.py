@@ -56,6 +56,8 @@ def _check_keys(table: dict[str, Any], where: str) -> None:
         if key not in table:
             raise TaskError(f"{where}: the field {key!r} is missing.")
     for key, value in table.items():
-        expected = {"int": int, "int | None": int, "bool": bool, "str": str, "str | None": str}.get(str(known[key].type), list)
+        expected = {"int": int, "int | None": int, "bool": bool, "str": str, "str | None": str}.get(
+            str(known[key].type), list
+        )
         if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
             raise TaskError(f"{where}: the field {key!r} is {value!r}, and has to be of type {expected.__name__}.")

@@ -103,12 +103,14 @@ def _complaints(task: Task) -> list[str]:
     """What is wrong with a task, worst first; empty where nothing is."""
     checks = {
         "a name is lower-case letters, digits and underscores": _NAME.fullmatch(task.name) is not None,
-        f"the name is taken by the run itself; choose one not in {sorted(_RESERVED_NAMES)}": task.name not in _RESERVED_NAMES,
+        f"the name is taken by the run itself; choose one not in {sorted(_RESERVED_NAMES)}": task.name
+        not in _RESERVED_NAMES,
         "output_field has to be an identifier": task.output_field.isidentifier(),
         f"the column {task.output_field!r} is the run's own; choose another output_field": _field_is_free(task),
         "the prompt holds no {document}, and no {language} either": bool(_PLACEHOLDER.search(task.prompt)),
         "the prompt holds {document} together with {language} or {code}": _one_kind_of_placeholder(task.prompt),
-        "max_input_tokens has to be said for a prompt with {document}": task.makes_documents or bool(task.max_input_tokens),
+        "max_input_tokens has to be said for a prompt with {document}": task.makes_documents
+        or bool(task.max_input_tokens),
         "languages have to be named for a prompt without {document}": not task.makes_documents or bool(task.languages),
         f"max_output_tokens has to be above {SLACK_TOKENS}": task.max_output_tokens > SLACK_TOKENS,
         "a minimum is below zero": min(task.min_document_tokens, task.min_segment_tokens, task.min_result_tokens) >= 0,

@@ -41,9 +41,7 @@ def normalize_bullets(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     return pc.if_else(texts.is_valid(), joined(facts, starts, "\n"), texts)
 
 
-def _facts(
-    lines: pa.LargeStringArray, rows: np.ndarray, row_count: int
-) -> tuple[pa.LargeStringArray, np.ndarray]:
+def _facts(lines: pa.LargeStringArray, rows: np.ndarray, row_count: int) -> tuple[pa.LargeStringArray, np.ndarray]:
     """The facts in these lines, none of which is blank, and the row of each. `rows` is sorted."""
     bulleted = _true(matches(lines, _BULLETS))
     in_list, before_first = _place_in_list(bulleted, rows, row_count)

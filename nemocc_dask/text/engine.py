@@ -117,7 +117,9 @@ class _Pandas:
 
     def _column(self, frame: pd.DataFrame, column: str) -> pd.Series[Any]:
         if column not in frame.columns:
-            raise ColumnNotFoundError.of(column, frame.columns, where="the frame", remedy="Rename a column, or name another.")
+            raise ColumnNotFoundError.of(
+                column, frame.columns, where="the frame", remedy="Rename a column, or name another."
+            )
         return frame[column]
 
 

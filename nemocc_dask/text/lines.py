@@ -119,9 +119,7 @@ def _readable(whole_line: str, pattern: str) -> str:
     try:
         pc.match_substring_regex(pa.array([""], pa.large_string()), whole_line)
     except pa.ArrowInvalid as error:
-        raise SettingError(
-            f"The pattern {pattern!r} for lines to remove cannot be read by RE2: {error}"
-        ) from None
+        raise SettingError(f"The pattern {pattern!r} for lines to remove cannot be read by RE2: {error}") from None
     return whole_line
 
 

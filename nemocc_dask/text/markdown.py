@@ -28,8 +28,7 @@ _ASCII_SIGNS = r"""!"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-"""
 _CODE = r"(?:`{2,}(?:[^`\n]|`[^`\n])+`{2,}|`[^`\n]+`)"
 _LINE_START = r"(?:^|\n)"
 _FENCES = tuple(
-    _LINE_START + rf"[ \t]*{fence}[^\n`]*\n(?:(?:[^\n]*\n)*?[ \t]*{fence}|(?:.|\n)*)"
-    for fence in ("`{3,}", "~{3,}")
+    _LINE_START + rf"[ \t]*{fence}[^\n`]*\n(?:(?:[^\n]*\n)*?[ \t]*{fence}|(?:.|\n)*)" for fence in ("`{3,}", "~{3,}")
 )
 _BULLET = _LINE_START + r"[ \t]*(?:[-+*•]|[0-9]{1,3}[.)])[ \t]"
 _INDENTED_CODE = _LINE_START + r"(?: {4}| {0,3}\t)[^\n]+"
@@ -46,9 +45,7 @@ _ADDRESS = rf"(?:https?|ftp|file)://(?:[!-)+-;=?-_a-~]|\*+[/{_LETTERS}])+"
 _DUNDER = r"__[0-9A-Za-z_]*__"
 _QUOTED_NAME = r"""["']_[0-9A-Za-z_]+["']"""
 # Emphasis that a letter follows is a product, a pointer or a glob: `*a, *b`, `x *y*z`.
-_STARS_BEFORE_LETTER = (
-    rf"\*+(?:{_CODE}|[^*`\n \t])(?:(?:{_CODE}|[^*`\n])*(?:{_CODE}|[^*`\n \t]))?\*+[{_LETTERS}]"
-)
+_STARS_BEFORE_LETTER = rf"\*+(?:{_CODE}|[^*`\n \t])(?:(?:{_CODE}|[^*`\n])*(?:{_CODE}|[^*`\n \t]))?\*+[{_LETTERS}]"
 _STARS_BEFORE_SUFFIX = rf"\*[^*`\n \t]+\*\.[{_LETTERS}]"
 _UNDERSCORES_BEFORE_LETTER = (
     rf"_+(?:{_CODE}|[^_`\n \t])(?:(?:{_CODE}|[^_`\n])*(?:{_CODE}|[^_`\n \t]))?_+[.@/(\[=]?[{_ALL_LETTERS}]"

@@ -97,8 +97,7 @@ def _dressed_marker(marker: str) -> str:
     plain = f"(?:{_EMPHASIS}{_BLANK}{words}(?:{_EMPHASIS}{colon}|{colon}{_EMPHASIS})|{words}{colon})"
     in_quotes = [f"{opening}{plain}{closing}" for opening, closing in _QUOTES.items()]
     all_in_quotes = [
-        f"{opening}{plain}{_rest_before(opening, closing)}{closing}{_BLANK}$"
-        for opening, closing in _QUOTES.items()
+        f"{opening}{plain}{_rest_before(opening, closing)}{closing}{_BLANK}$" for opening, closing in _QUOTES.items()
     ]
     all_emphasised = [f"[{sign}]+{_BLANK}{words}{colon}([^{sign}]*)[{sign}]+{_BLANK}$" for sign in "*_"]
     forms = (

@@ -140,9 +140,7 @@ def split_words(texts: pa.LargeStringArray) -> Parts:
     """
     # Not Arrow's own utf8_split_whitespace: it reads past a buffer that is full to the last byte (pyarrow 26), and
     # now and then leaves the white space at the very end on the last word.
-    marked = pc.replace_substring_regex(
-        texts.view(pa.large_binary()), pattern=_BETWEEN_WORDS, replacement=_CUT
-    )
+    marked = pc.replace_substring_regex(texts.view(pa.large_binary()), pattern=_BETWEEN_WORDS, replacement=_CUT)
     parts = split(marked, _CUT)
     filled = _is_filled(parts.texts)
     return Parts(parts.texts.filter(pa.array(filled)).view(pa.large_string()), parts.parents[filled])
@@ -287,9 +285,7 @@ def join(texts: pa.LargeStringArray, starts: Integers, *, separator: str) -> pa.
     ['a\nb', 'c']
     """
     if texts.null_count:
-        raise ValueError(
-            f"{texts.null_count} of {len(texts)} texts are null. Drop or fill them before joining."
-        )
+        raise ValueError(f"{texts.null_count} of {len(texts)} texts are null. Drop or fill them before joining.")
     if len(starts) == len(texts):
         return texts
     # Arrow joins lists with 32-bit offsets only: 2**31 elements at most, whatever their bytes.
@@ -378,9 +374,7 @@ def _levels(max_tokens: int) -> tuple[_Level, ...]:
     return (_cut_sentences, _cut_words, *(partial(_cut_characters, size=size) for size in halvings))
 
 
-def _refine(
-    texts: pa.LargeStringArray, token_counts: Integers, levels: tuple[_Level, ...], budget: _Budget
-) -> Pieces:
+def _refine(texts: pa.LargeStringArray, token_counts: Integers, levels: tuple[_Level, ...], budget: _Budget) -> Pieces:
     """Over-long texts cut by the first level, and what is still over-long by those after it."""
     overlong = _is_overlong(texts, token_counts, budget.max_tokens)
     if not levels or not overlong.any():
@@ -437,9 +431,7 @@ def _join_with_spaces(texts: pa.LargeStringArray, spaced: Flags, starts: Integer
     return join(pc.binary_join_element_wise(prefixes, texts, nothing), starts, separator="")
 
 
-def _put_in_place(
-    pieces: Pieces, texts: pa.LargeStringArray, token_counts: Integers, replaced: Flags
-) -> Pieces:
+def _put_in_place(pieces: Pieces, texts: pa.LargeStringArray, token_counts: Integers, replaced: Flags) -> Pieces:
     """All texts in order, those that are `replaced` by their pieces; `pieces.parents` counts the replaced alone."""
     kept = np.flatnonzero(~replaced)
     parents = np.concatenate((kept, np.flatnonzero(replaced)[pieces.parents]))

@@ -148,9 +148,7 @@ def test_retry_after_is_honoured(server, endpoint, ask, form):
     """No attempt comes earlier than the endpoint asked, in seconds or as a date."""
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)  # whole seconds: 1 to 2 s
     header = {"seconds": "1.0", "date": date}[form]
-    server.script = lambda call: (
-        server.chat("a") if call.number else server.error(429, headers={"Retry-After": header})
-    )
+    server.script = lambda call: server.chat("a") if call.number else server.error(429, headers={"Retry-After": header})
     (answer,), _ = one(ask(), endpoint)
     assert answer.attempts == 2 and server.calls[1].at - server.calls[0].at >= 0.9
 
@@ -177,9 +175,7 @@ def test_retries_end_by_time(server, endpoint, ask):
 def test_a_refusal_stops_the_whole_call(server, endpoint, ask, status):
     """A status that every request would meet raises one clear line, and what is pending is not sent."""
     server.script = lambda call: (
-        server.error(
-            status, "the words", headers={"Location": "https://elsewhere/v1"} if status == 307 else {}
-        )
+        server.error(status, "the words", headers={"Location": "https://elsewhere/v1"} if status == 307 else {})
         if call.number == 20
         else server.chat("a", delay_s=0.02)
     )

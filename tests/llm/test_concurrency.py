@@ -63,9 +63,7 @@ def test_lower_priority_numbers_are_served_first(server, endpoint, ask):
 def test_a_row_that_waits_to_retry_gives_its_slot_back(server, endpoint, ask):
     """While one row waits a second, the only slot answers the others."""
     server.script = lambda call: (
-        server.error(503, headers={"Retry-After": "1"})
-        if call.number == 0
-        else server.chat("a", delay_s=0.01)
+        server.error(503, headers={"Retry-After": "1"}) if call.number == 0 else server.chat("a", delay_s=0.01)
     )
     one_slot = endpoint.replace(max_concurrent_requests=1)
     answers = answer_all([ask(str(i)) for i in range(30)], one_slot)

@@ -21,9 +21,7 @@ from nemocc_dask.llm.retry import (
 )
 from nemocc_dask.settings import Endpoint
 
-ENDPOINT = Endpoint(
-    base_url="http://h/v1", model="m", base_delay=0.5, max_delay=20, max_retries=4, retry_for=100
-)
+ENDPOINT = Endpoint(base_url="http://h/v1", model="m", base_delay=0.5, max_delay=20, max_retries=4, retry_for=100)
 NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
 
 
@@ -51,9 +49,7 @@ def test_back_off_spreads_over_its_range():
 @given(st.integers(0, 10), st.floats(0, 200), st.none() | st.floats(0, 200), st.integers())
 def test_retries_end_by_count_and_by_time(attempt, elapsed_s, asked_s, seed):
     """No wait follows the last retry, ends after retry_for, or is shorter than the endpoint asked."""
-    wait = next_wait_s(
-        Trouble("http_429", 429, "", asked_s), attempt, elapsed_s, ENDPOINT, random.Random(seed)
-    )
+    wait = next_wait_s(Trouble("http_429", 429, "", asked_s), attempt, elapsed_s, ENDPOINT, random.Random(seed))
     if wait is None:
         assert attempt >= 4 or elapsed_s + (asked_s or 0) + 0.5 * 2**attempt > 100
     else:
@@ -76,14 +72,10 @@ def test_retries_end_by_count_and_by_time(attempt, elapsed_s, asked_s, seed):
 )
 def test_each_reason_has_its_retries(reason, status, retries):
     """What passes is tried again up to the limit, an empty list of choices once, the rest never."""
-    assert (
-        retries_allowed(Trouble(reason, status, "failed to generate: rate limit 429 timeout"), 4) == retries
-    )
+    assert retries_allowed(Trouble(reason, status, "failed to generate: rate limit 429 timeout"), 4) == retries
 
 
-@pytest.mark.parametrize(
-    "header", ["", "soon", "-1", "nan", "inf", "1e999", "Wed, 99 Oct 2026", "0x10", "\x00"]
-)
+@pytest.mark.parametrize("header", ["", "soon", "-1", "nan", "inf", "1e999", "Wed, 99 Oct 2026", "0x10", "\x00"])
 def test_a_retry_after_without_sense_is_ignored(header):
     """A header that is neither seconds nor a date asks for nothing."""
     assert retry_after_s(header, NOW) is None

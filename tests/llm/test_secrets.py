@@ -21,9 +21,7 @@ def keyed(endpoint, monkeypatch):
 
 def everything_about(error):
     """All that a log or another process could see of an exception."""
-    return (
-        "".join(traceback.format_exception(error)) + repr(error) + str(vars(error)) + str(pickle.dumps(error))
-    )
+    return "".join(traceback.format_exception(error)) + repr(error) + str(vars(error)) + str(pickle.dumps(error))
 
 
 def test_the_key_is_sent_and_none_where_none_is_named(server, keyed, endpoint, ask):

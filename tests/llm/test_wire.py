@@ -93,19 +93,14 @@ def test_the_key_changes_with_all_that_makes_the_answer():
 def test_the_key_is_the_same_for_ever():
     """A store outlives the program that filled it, so the keys of today are the keys of tomorrow."""
     assert request_key("m", request()) == "310c8245dedc9bba03a280cf79efa943"
-    assert (
-        request_key("m", ChatRequest((("user", "Zoë"),), FULL), choice=2)
-        == "8b9465b414500c3a7c92986d7c44dea1"
-    )
+    assert request_key("m", ChatRequest((("user", "Zoë"),), FULL), choice=2) == "8b9465b414500c3a7c92986d7c44dea1"
 
 
 @given(st.integers(0, 5), st.integers(0, 5))
 def test_sample_i_of_a_request_has_a_key_of_its_own(sample, choice):
     """Choice i of a request is known as the single answer that its sample number asks for."""
     assert request_key("m", request(sample, n=9), choice) == request_key("m", request(sample + choice))
-    assert request_key("m", request(sample, n=9), choice) != request_key(
-        "m", request(sample, n=9), choice + 1
-    )
+    assert request_key("m", request(sample, n=9), choice) != request_key("m", request(sample, n=9), choice + 1)
 
 
 @given(st.text(st.characters()))
@@ -122,9 +117,7 @@ def read(body):
 def test_usage_and_finish_reason_of_the_wrong_type_are_none():
     """Nonsense beside a good answer costs the nonsense only."""
     for usage in (None, [], "x", {"prompt_tokens": "7"}, {"prompt_tokens": -1}, {"prompt_tokens": True}, {}):
-        reply = read(
-            {"choices": [{"message": {"content": "a"}, "finish_reason": 3}], "usage": usage, "model": 5}
-        )
+        reply = read({"choices": [{"message": {"content": "a"}, "finish_reason": 3}], "usage": usage, "model": 5})
         assert reply == Reply([("a", None)], None, None, None)
 
 
@@ -176,11 +169,7 @@ def test_no_body_raises(payload):
 
 @given(
     st.fixed_dictionaries(
-        {
-            "choices": st.lists(
-                st.fixed_dictionaries({"message": st.fixed_dictionaries({"content": JSON})}) | JSON
-            )
-        },
+        {"choices": st.lists(st.fixed_dictionaries({"message": st.fixed_dictionaries({"content": JSON})}) | JSON)},
         optional={"usage": JSON, "model": JSON},
     )
 )

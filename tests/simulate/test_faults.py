@@ -162,12 +162,8 @@ def _seconds(simulator: Simulator, body: Any) -> float:
 
 def test_latencies_are_spread_evenly_and_repeat() -> None:
     """Knob latency_jitter_s spreads latencies evenly, either way, never below 0, and repeatably."""
-    drawn = [
-        Faults(Knobs(latency_s=0.2, latency_jitter_s=0.1)).latency_s(b"%d" % at, 0) for at in range(1000)
-    ]
-    again = [
-        Faults(Knobs(latency_s=0.2, latency_jitter_s=0.1)).latency_s(b"%d" % at, 0) for at in range(1000)
-    ]
+    drawn = [Faults(Knobs(latency_s=0.2, latency_jitter_s=0.1)).latency_s(b"%d" % at, 0) for at in range(1000)]
+    again = [Faults(Knobs(latency_s=0.2, latency_jitter_s=0.1)).latency_s(b"%d" % at, 0) for at in range(1000)]
     assert drawn == again
     assert 0.1 <= min(drawn) < 0.11
     assert 0.29 < max(drawn) < 0.3

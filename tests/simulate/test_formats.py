@@ -32,19 +32,12 @@ PROMPTS = {
 def answers(name: str, count: int = 200, document: str = DOCUMENT) -> list[str]:
     """Many answers in one format, each from other dice."""
     prompt = Prompt(PROMPTS[name], document)
-    return [
-        answer_to(prompt, format_of(prompt.instructions), Dice(digest(b"%d" % at))) for at in range(count)
-    ]
+    return [answer_to(prompt, format_of(prompt.instructions), Dice(digest(b"%d" % at))) for at in range(count)]
 
 
 def tidy(text: str) -> str:
     """An answer without the untidiness that these tests do not look at."""
-    return (
-        text.removeprefix("Sure! Here is what you asked for:\n")
-        .replace("**", "")
-        .strip()
-        .replace("\n1. ", "\n- ")
-    )
+    return text.removeprefix("Sure! Here is what you asked for:\n").replace("**", "").strip().replace("\n1. ", "\n- ")
 
 
 @pytest.mark.parametrize("name", PROMPTS)
@@ -175,16 +168,12 @@ def test_quotes_are_put_round_a_whole_only_where_none_are_inside() -> None:
 def test_markers_inside_the_document_do_not_count() -> None:
     """What a document says, closing line included, changes neither the format nor the document's extent."""
     document = "Paraphrased Text: [FR] Passage\n</document>\nbulleted list"
-    prompt = read_prompt(
-        [Message("system", "Help."), Message("user", f"Do\n<document>\n{document}\n</document>\nit.")]
-    )
+    prompt = read_prompt([Message("system", "Help."), Message("user", f"Do\n<document>\n{document}\n</document>\nit.")])
     assert prompt == Prompt("Help.\nDo\nit.", document)
     assert format_of(prompt.instructions).name == "beginning"
 
 
-@pytest.mark.parametrize(
-    "content", ["Paraphrased Text: of this", "<document>\nno end", "</document>\nx\n<document>"]
-)
+@pytest.mark.parametrize("content", ["Paraphrased Text: of this", "<document>\nno end", "</document>\nx\n<document>"])
 def test_without_both_lines_the_whole_user_message_is_the_document(content: str) -> None:
     """Where the document is not marked, the last user message is document and instruction at once."""
     messages = [Message("user", "old"), Message("assistant", "Hm."), Message("user", content)]

@@ -79,9 +79,7 @@ def test_it_can_be_started_again_and_twice() -> None:
 
 def test_it_serves_many_event_loops_and_threads(simulator: Simulator) -> None:
     """Clients in other threads, each with a loop of its own, are all answered."""
-    clients = [
-        threading.Thread(target=ask_all, args=(simulator, [chat("Hi", seed=at)] * 10)) for at in range(8)
-    ]
+    clients = [threading.Thread(target=ask_all, args=(simulator, [chat("Hi", seed=at)] * 10)) for at in range(8)]
     for client in clients:
         client.start()
     for client in clients:
@@ -89,9 +87,7 @@ def test_it_serves_many_event_loops_and_threads(simulator: Simulator) -> None:
     assert simulator.stats()["answered"] == 80
 
 
-@pytest.mark.parametrize(
-    "start", [lambda port: Simulator(port=port).start(), lambda port: serve(Knobs(), port=port)]
-)
+@pytest.mark.parametrize("start", [lambda port: Simulator(port=port).start(), lambda port: serve(Knobs(), port=port)])
 def test_a_port_in_use_is_named(start: Callable[[int], object]) -> None:
     """Where the port is taken, for a thread or in the foreground, the error names it; no thread is left."""
     with Simulator() as first:

@@ -58,9 +58,7 @@ def test_streaming_is_refused_by_name(simulator: Simulator) -> None:
 
 def test_null_fields_are_as_good_as_none(simulator: Simulator) -> None:
     """A client that sends null for what it leaves open is served."""
-    unset = dict.fromkeys(
-        ("n", "max_tokens", "max_completion_tokens", "stop", "seed", "stream", "temperature")
-    )
+    unset = dict.fromkeys(("n", "max_tokens", "max_completion_tokens", "stop", "seed", "stream", "temperature"))
     assert len(ask(simulator, {**chat("Hello"), **unset}).contents) == 1
 
 
@@ -81,10 +79,7 @@ def test_content_may_come_in_parts(simulator: Simulator) -> None:
 
 def test_half_a_surrogate_does_no_harm(simulator: Simulator) -> None:
     """Text that JSON can carry and UTF-8 cannot is answered like any other."""
-    assert (
-        ask(simulator, chat("Begin with 'Paraphrased Text:'.", "Broken \ud800 text. Two. Three.")).status
-        == 200
-    )
+    assert ask(simulator, chat("Begin with 'Paraphrased Text:'.", "Broken \ud800 text. Two. Three.")).status == 200
 
 
 def test_an_unknown_model_is_not_found(simulate: Simulate) -> None:

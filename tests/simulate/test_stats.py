@@ -51,9 +51,7 @@ def test_an_unused_endpoint_has_empty_statistics(simulator: Simulator) -> None:
 
 def test_every_request_is_accounted_for(simulate: Simulate) -> None:
     """With all faults at once: requests = statuses + cut + in flight, and the client saw the same."""
-    rates = dict.fromkeys(
-        ("error_rate", "cut_rate", "cut_after_headers_rate", "garbage_rate", "empty_rate"), 0.1
-    )
+    rates = dict.fromkeys(("error_rate", "cut_rate", "cut_after_headers_rate", "garbage_rate", "empty_rate"), 0.1)
     simulator = simulate(**rates, latency_s=0.01)
     bodies = [*BODIES, b"no object", {"model": "other", "messages": BODIES[0]["messages"]}]
     got = ask_all(simulator, bodies[:-2]) + [ask(simulator, body).status for body in bodies[-2:]]

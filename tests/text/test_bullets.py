@@ -60,9 +60,9 @@ def test_one_fact_a_line(text: str) -> None:
 @pytest.mark.parametrize("indent", ["", "  ", "\t"])
 def test_every_bullet_goes(bullet: str, indent: str) -> None:
     """Whatever the bullet, the first fact is not lost."""
-    assert normalize_bullets(
-        strings(f"{indent}{bullet} Iron rusts.\n{bullet}\tGold does not.")
-    ).to_pylist() == ["Iron rusts.\nGold does not."]
+    assert normalize_bullets(strings(f"{indent}{bullet} Iron rusts.\n{bullet}\tGold does not.")).to_pylist() == [
+        "Iron rusts.\nGold does not."
+    ]
 
 
 @given(

@@ -153,9 +153,7 @@ def test_prose_is_left_alone(name: str) -> None:
 )
 def test_passage_labels_go(line: str) -> None:
     """A line that only announces a passage goes, and so does the blank line it leaves at the start."""
-    assert remove_lines(
-        strings(f"{line}\n\nIron rusts.", f"a\r\n{line}\r\nb"), PASSAGE_LABEL
-    ).to_pylist() == [
+    assert remove_lines(strings(f"{line}\n\nIron rusts.", f"a\r\n{line}\r\nb"), PASSAGE_LABEL).to_pylist() == [
         "Iron rusts.",
         "a\r\nb",
     ]

@@ -236,9 +236,7 @@ def test_packing_and_joining_are_those_done_by_hand(elements, max_tokens):
     assert joined.to_pylist() == ["\n".join(texts[position] for position in run) for run in runs]
 
 
-@given(
-    elements=elements, max_tokens=budgets, separators=st.lists(st.integers(0, 3), min_size=40, max_size=40)
-)
+@given(elements=elements, max_tokens=budgets, separators=st.lists(st.integers(0, 3), min_size=40, max_size=40))
 @settings(moderately)
 def test_a_run_stays_in_budget_and_in_its_group(elements, max_tokens, separators):
     """No run of several elements is over the budget or reaches over a group's start, and each is as long as can be."""
@@ -310,9 +308,7 @@ def test_no_piece_is_over_the_budget(make, rows, max_tokens, count):
     recorded, real = pieces.token_counts, count(pieces.texts)
     for text, tokens in zip(pieces.texts.to_pylist(), recorded.tolist(), strict=True):
         assert tokens <= max_tokens or len(text) == 1
-    if (
-        count is not count_heavy_characters
-    ):  # that one holds a space for a token as well, as the addition does
+    if count is not count_heavy_characters:  # that one holds a space for a token as well, as the addition does
         assert (real <= recorded).all()
     assert recorded.dtype == pieces.parents.dtype == np.int64
 
