@@ -1,4 +1,4 @@
-"""`frame.nemocc`: the phases as methods, alike on pandas and Dask dataframes, so that a chain reads as the pipeline does.
+"""`frame.nemocc`: the phases as methods, alike on pandas and Dask dataframes: a chain reads as the pipeline does.
 
 On a pandas dataframe a method works at once; on a Dask dataframe it adds to the graph, and nothing is computed or sent
 until the result is. Rows that a method drops are gone from its result; how many and why is logged (logger
@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask.dataframe as dd
-import numpy as np
 import pandas as pd
 from dask.dataframe.dask_expr import new_collection
 
@@ -49,8 +48,8 @@ def accessor_of(frame: pd.DataFrame | dd.DataFrame) -> Nemocc:
 class Nemocc:
     """The steps and phases of synthetic data generation on a dataframe.
 
-    A task is a name in `nemocc_dask.TASKS` or a `nemocc_dask.Task`; a tokenizer is whatever `TokenCounter` takes, None for
-    the default one. No method changes the frame it is called on.
+    A task is a name in `nemocc_dask.TASKS` or a `nemocc_dask.Task`; a tokenizer is whatever `TokenCounter` takes, None
+    for the default one. No method changes the frame it is called on.
 
     >>> docs = pd.DataFrame({"id": [1], "text": ["a b\\nc"], "quality_score": [14]})
     >>> Nemocc(docs).filter_quality(above=11).nemocc.split_documents()[["text", "segment_id"]].values.tolist()
@@ -60,7 +59,7 @@ class Nemocc:
     def __init__(self, frame: Any) -> None:
         self._frame = frame
 
-    def _apply(self, step: Callable[..., Frame], label: str, /, **settings: Any) -> Any:
+    def _apply(self, step: Callable[..., Frame], label: str, /, **settings: Any) -> Any:  # noqa: ARG002 - Dask shows it
         return step(self._frame, **settings)
 
     def _through(self, phase: Callable[..., Outcome], label: str, /, **settings: Any) -> Any:
@@ -88,7 +87,8 @@ class Nemocc:
     ) -> Any:
         """Count the tokens of `text` into `count_field` (int64) and keep rows within the bounds, both inclusive.
 
-        >>> Nemocc(pd.DataFrame({"text": ["one", "one two three"]})).filter_tokens(min_tokens=2)["document_token_count"].tolist()
+        >>> docs = pd.DataFrame({"text": ["one", "one two three"]})
+        >>> Nemocc(docs).filter_tokens(min_tokens=2)["document_token_count"].tolist()
         [3]
         """
         return self._through(
@@ -105,12 +105,13 @@ class Nemocc:
         return self._apply(split_documents, "split-documents", separator=separator)
 
     def join_segments(self, *, max_tokens: int, separator: str = SEPARATOR, separator_tokens: int = 1) -> Any:
-        r"""Join neighbouring segments of a document, next-fit, while `segment_token_count` and separators fit `max_tokens`.
+        r"""Join neighbouring segments of a document, next-fit, while their counts and the separators fit `max_tokens`.
 
+        Counts are read from `segment_token_count` (int64), which then holds the sums by which segments were joined.
         Where segments are missing between two, they are not joined, and the new `segment_id` skips a number.
 
-        >>> segments = pd.DataFrame({"id": [7] * 3, "text": ["a", "b", "c"], "segment_id": [0, 1, 2], "segment_token_count": 1})
-        >>> Nemocc(segments).join_segments(max_tokens=3)["text"].tolist()
+        >>> lines = pd.DataFrame({"id": 7, "text": ["a", "b", "c"], "segment_id": [0, 1, 2], "segment_token_count": 1})
+        >>> Nemocc(lines).join_segments(max_tokens=3)["text"].tolist()
         ['a\nb', 'c']
         """
         settings = {"max_tokens": max_tokens, "separator": separator, "separator_tokens": separator_tokens}
@@ -123,10 +124,11 @@ class Nemocc:
 
         overlong: a line longer than a segment may be is cut at sentence, then word boundaries, or dropped.
 
-        Raises `ColumnNotFoundError`, `UnknownTaskError`, `TokenizerError`, and `TaskError` where the prompt leaves no room.
+        Raises `ColumnNotFoundError`, `UnknownTaskError`, `TokenizerError`, and `TaskError` where the prompt leaves no
+        room for a document.
 
-        >>> Nemocc(pd.DataFrame({"id": [7], "text": ["A text of a few words."]})).preprocess("wikipedia_paraphrasing")[
-        ...     "segment_token_count"].tolist()
+        >>> docs = pd.DataFrame({"id": [7], "text": ["A text of a few words."]})
+        >>> Nemocc(docs).preprocess("wikipedia_paraphrasing")["segment_token_count"].tolist()
         [7]
         """
         settings = {"task": find_task(task), "tokenizer": TokenCounter(tokenizer), "overlong": overlong}
@@ -143,10 +145,11 @@ class Nemocc:
         """Ask the endpoint about each row: `text`, or `id` and `language` for a task that makes documents from nothing.
 
         Adds the task's output field, `sample` (int64) and the ledger (`request_id`, `model`, `finish_reason`,
-        `prompt_tokens`, `completion_tokens`, `attempts`, `latency_s` in seconds). Rows that failed, and answers that are
-        truncated, filtered or empty, go. Computing the result a second time asks a second time.
+        `prompt_tokens`, `completion_tokens`, `attempts`, `latency_s` in seconds). Rows that failed, and answers that
+        are truncated, filtered or empty, go. Computing the result a second time asks a second time.
 
-        Raises `EndpointRefusedError` where every request would be refused, `SettingError` for a `store`, which is not there.
+        Raises `EndpointRefusedError` where every request would be refused, `SettingError` for a `store`, which is not
+        there yet.
 
         >>> from nemocc_dask.simulate import Simulator
         >>> with Simulator() as endpoint:
@@ -164,8 +167,8 @@ class Nemocc:
     def postprocess(self, task: str | Task, *, tokenizer: Any = None, seed: int | None = 0) -> Any:
         """Clean the task's output field, keep what is of use, and join a document's segments where the task does.
 
-        Needs `id`, `segment_id`, `text` and the output field; adds `rephrased_segment_token_count` (int64, tokens of the
-        answer) and `rephrased_document_token_count` (int64, tokens of the result).
+        Needs `id`, `segment_id`, `text` and the output field; adds `rephrased_segment_token_count` (int64, tokens of
+        the answer) and `rephrased_document_token_count` (int64, tokens of the result).
 
         >>> answers = pd.DataFrame({"id": [7], "segment_id": [0], "text": ["s"], "segment_token_count": [1],
         ...                         "knowledge_list": ["- " + "A fact of many words. " * 12]})
@@ -188,7 +191,8 @@ class Nemocc:
     ) -> Any:
         """All phases at once: the results of one task, of several, or of routes; None is the two quality routes.
 
-        Needs `id`, `text`, and `quality_score` where a route looks at it. A `task` column (str) tells whose result a row is.
+        Needs `id`, `text`, and `quality_score` where a route looks at it. A `task` column (str) tells whose result a
+        row is.
 
         Raises what `preprocess`, `generate` and `postprocess` raise.
 
@@ -204,7 +208,7 @@ class Nemocc:
         recipe = Recipe(tokenizer=TokenCounter(tokenizer), endpoint=endpoint, config=config, overlong=overlong)
         return self._apply(synthesize, "synthesize", routes=routes, recipe=recipe)
 
-    def _documents_together(self, task: Task) -> Nemocc:
+    def _documents_together(self, task: Task) -> Nemocc:  # noqa: ARG002 - one frame holds them together anyway
         return self
 
     # --- steps of cleaning by themselves ------------------------------------------------------------------------------
@@ -226,7 +230,7 @@ class Nemocc:
         return self._clean("remove_quotation", field)
 
     def remove_lines(self, pattern: str, *, field: str = columns.TEXT) -> Any:
-        r"""Take out every line that matches the pattern (RE2) as a whole. Raises `SettingError` for a pattern that is none.
+        r"""Take out every line that matches the pattern (RE2) as a whole. Raises `SettingError` for a bad pattern.
 
         >>> Nemocc(pd.DataFrame({"text": ["Passage 1:\nA fact."]})).remove_lines("Passage [0-9]+:")["text"].tolist()
         ['A fact.']
@@ -340,8 +344,8 @@ def _clean(frame: Frame, *, kernel: str, field: str, options: Sequence[str]) -> 
 def _keep_prefixed(frame: Frame, *, field: str, prefix: str) -> Frame:
     frames = frames_of(frame)
     present = frames.kernels.starts_with_marker(frames.texts(frame, field), prefix)
-    return frames.keep(frame, present.to_numpy(zero_copy_only=False).astype(np.bool_))
+    return frames.keep(frame, frames.mask(present))
 
 
 def _language_rows(first: int, stop: int, *, task: Task, seed: int | None) -> Frame:
-    return PANDAS.attach(pd.DataFrame(index=range(first, stop)), language_rows(first, stop, task, seed=seed))
+    return PANDAS.from_columns(language_rows(first, stop, task, seed=seed))

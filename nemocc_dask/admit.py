@@ -41,4 +41,4 @@ def _repeated(frame: Frame) -> Mask:
 
 def _is_blank(frame: Frame) -> Mask:
     frames = frames_of(frame)
-    return frames.kernels.is_blank(frames.texts(frame, columns.TEXT)).to_numpy(zero_copy_only=False)
+    return frames.mask(frames.kernels.is_blank(frames.texts(frame, columns.TEXT)))

@@ -57,6 +57,7 @@ class UnknownTaskError(CallerError, LookupError):
 
     @classmethod
     def of(cls, name: str, known: Iterable[str]) -> UnknownTaskError:
+        """The name that was asked for and those there are."""
         return cls(
             f"There is no task {name!r}. The tasks are: {', '.join(known)}. Your own comes from --task-file FILE.toml."
         )
@@ -71,6 +72,7 @@ class ColumnNotFoundError(CallerError, LookupError):
 
     @classmethod
     def of(cls, column: str, present: Iterable[str], *, where: str, remedy: str) -> ColumnNotFoundError:
+        """The column, where it was looked for, the columns there are, and what to do."""
         return cls(
             f"There is no column {column!r} in {where}; its columns are: {', '.join(map(str, present))}. {remedy}"
         )
@@ -81,6 +83,7 @@ class FrameError(CallerError, TypeError):
 
     @classmethod
     def of(cls, frame: object) -> FrameError:
+        """A frame of a library that has no engine."""
         kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
         return cls(
             f"A {kind} cannot be worked on: partitions are pandas dataframes. Convert it, such as with .to_pandas()."
@@ -88,12 +91,14 @@ class FrameError(CallerError, TypeError):
 
     @classmethod
     def not_text(cls, column: str, dtype: object) -> FrameError:
+        """A column that has to hold text and does not."""
         return cls(
             f"The column {column!r} is of type {dtype} and has to hold text. Convert it, or name another column."
         )
 
     @classmethod
     def not_numeric(cls, column: str, dtype: object) -> FrameError:
+        """A column that has to hold numbers and does not."""
         return cls(
             f"The column {column!r} is of type {dtype} and has to hold numbers. Convert it, or name another column."
         )

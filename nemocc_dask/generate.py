@@ -138,7 +138,7 @@ def _reject_useless(sieve: Sieve, task: Task) -> None:
         sieve.reject(np.array([each == ending for each in endings.to_pylist()], dtype=np.bool_), reason)
     frames = frames_of(sieve.frame)
     blank = frames.kernels.is_blank(frames.texts(sieve.frame, task.output_field))
-    sieve.reject(blank.to_numpy(zero_copy_only=False), "empty")
+    sieve.reject(frames.mask(blank), "empty")
 
 
 def _usage(answers: Answers) -> dict[str, int]:

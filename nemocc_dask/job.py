@@ -10,8 +10,6 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
-import fsspec
-
 from nemocc_dask.errors import NemoccError, SettingError
 from nemocc_dask.io.manifest import (
     RUN,
@@ -24,7 +22,7 @@ from nemocc_dask.io.manifest import (
     read_records,
     task_account,
 )
-from nemocc_dask.io.read import Part, find_files, plan_parts
+from nemocc_dask.io.read import Part, file_size, find_files, plan_parts
 from nemocc_dask.io.scan import Columns, find_columns, find_repeated_ids
 from nemocc_dask.io.shards import WRITTEN
 from nemocc_dask.io.write import Output
@@ -70,8 +68,8 @@ def run_job(job: Job, *, progress: Progress | None = None) -> Record:
 
     A run that ended is not run again. One that broke goes on with the partitions that are missing, cut as they were.
 
-    Raises a `CallerError` before the first request where the call is wrong, a `JobError` where the job cannot go on; what
-    is finished by then stays.
+    Raises a `CallerError` before the first request where the call is wrong, a `JobError` where the job cannot go on;
+    what is finished by then stays.
     """
     tasks = resolve_tasks(job)
     output = Output(job.output)
@@ -153,7 +151,7 @@ def _identity(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str,
         for each in tasks.routes
     ]
     return {
-        "input": [[path, _size(path)] for path in files],
+        "input": [[path, file_size(path)] for path in files],
         "tasks": {task.name: asdict(task) for task in (*tasks.of_documents, *tasks.from_nothing)},
         "routes": bounds,
         "model": job.model,
@@ -161,11 +159,6 @@ def _identity(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str,
         "tokenizer": tokenizer.fingerprint,
         **{name: getattr(job, name) for name in kept},
     }
-
-
-def _size(path: str) -> int:
-    filesystem, inner = fsspec.core.url_to_fs(path)
-    return int(filesystem.size(inner))
 
 
 class _Run:

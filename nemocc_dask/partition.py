@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from nemocc_dask import columns
@@ -21,7 +20,7 @@ from nemocc_dask.io.manifest import PartRecord, Stages, record_name
 from nemocc_dask.io.read import PARQUET, Part, read_part
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
-from nemocc_dask.io.write import BOOKS, NULLABLE, Output
+from nemocc_dask.io.write import BOOKS, Output
 from nemocc_dask.llm import Answer, Results
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
@@ -87,12 +86,11 @@ def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
 
 def _documents(part: Part, wanted: Columns) -> Frame:
     table = read_part(part, wanted.schema)
-    return table.rename_columns([wanted.renamed[name] for name in table.column_names]).to_pandas(types_mapper=NULLABLE)
+    return PANDAS.from_table(table.rename_columns([wanted.renamed[name] for name in table.column_names]))
 
 
 def _language_rows(part: Part, task: Task, plan: Plan) -> Frame:
-    rows = pd.DataFrame(index=range(part.stop - part.start))
-    return PANDAS.attach(rows, language_rows(part.start, part.stop, task, seed=plan.recipe.config.seed))
+    return PANDAS.from_columns(language_rows(part.start, part.stop, task, seed=plan.recipe.config.seed))
 
 
 def _located(rejects: Frame, part: Part) -> Frame:

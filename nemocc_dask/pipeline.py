@@ -55,9 +55,12 @@ def documents_together(frame: dd.DataFrame) -> dd.DataFrame:
     """
     if _partitions_kept(frame.expr):
         return frame
-    shuffled = frame.shuffle(columns.ID)
     order = [name for name in (columns.ID, columns.SEGMENT_ID, columns.SAMPLE) if name in frame.columns]
-    return shuffled.map_partitions(lambda part: part.sort_values(order, kind="stable"), meta=frame._meta)
+    return frame.shuffle(columns.ID).map_partitions(_sorted, meta=frame._meta, order=order)
+
+
+def _sorted(part: Any, *, order: list[str]) -> Any:
+    return part.sort_values(order, kind="stable")
 
 
 def _partitions_kept(expr: Expr) -> bool:
@@ -123,7 +126,7 @@ def requests_per_process(client: Client, max_concurrent_requests: int) -> int:
     processes = len(client.scheduler_info(n_workers=-1)["workers"])
     if processes > max_concurrent_requests:
         raise SettingError(
-            f"max_concurrent_requests is {max_concurrent_requests}, which is less than one for each of {processes} worker "
-            "processes. Raise it, or use fewer workers."
+            f"max_concurrent_requests is {max_concurrent_requests}, which is less than one for each of {processes} "
+            "worker processes. Raise it, or use fewer workers."
         )
     return max_concurrent_requests // processes

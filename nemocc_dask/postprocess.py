@@ -1,4 +1,4 @@
-"""Answers become results: filter, clean step by step, join a document's segments, filter. Partition in, partition out."""
+"""Answers become results: filter, clean step by step, join a document's segments, filter. Partition in and out."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _remove_lines(cleaning: Cleaning, *, pattern: str) -> None:
 
 def _keep_prefixed(cleaning: Cleaning, *, prefix: str) -> None:
     present = cleaning.kernels.starts_with_marker(cleaning.answers, prefix)
-    cleaning.sieve.reject(~present.to_numpy(zero_copy_only=False), "marker_missing")
+    cleaning.sieve.reject(~frames_of(cleaning.sieve.frame).mask(present), "marker_missing")
 
 
 def _slice_after(cleaning: Cleaning, *, marker: str) -> None:
@@ -134,7 +134,7 @@ def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
         for answer, source, length, row in rows
     ]
     cleaning.replace(pa.array(results, pa.large_string()))
-    cleaning.sieve.reject(pc.is_null(cleaning.answers).to_numpy(zero_copy_only=False), "no_pairs")
+    cleaning.sieve.reject(np.array([result is None for result in results], dtype=np.bool_), "no_pairs")
 
 
 def _source_and_pairs(answer: str, source: str, keep: int, row: str) -> str | None:
@@ -220,7 +220,7 @@ def _document_starts(ids: Positions, segments: Positions, samples: Positions) ->
 
 
 def _run_sums(frame: Frame, column: str, runs: Positions) -> Any:
-    """Sum of each run in the column's own type; missing values are left out, and a run of none but those stays missing."""
+    """Sum of each run in the column's own type; missing values are left out, a run of none but those stays missing."""
     values = frames_of(frame).numbers(frame, column)
     if len(runs) == 0:
         return _in_type_of(column, np.zeros(0), np.zeros(0, dtype=np.bool_))
@@ -241,7 +241,7 @@ def _in_type_of(column: str, sums: npt.NDArray[np.float64], known: Mask) -> Any:
 
 def _blank(frame: Frame, column: str) -> Mask:
     frames = frames_of(frame)
-    return frames.kernels.is_blank(frames.texts(frame, column)).to_numpy(zero_copy_only=False)
+    return frames.mask(frames.kernels.is_blank(frames.texts(frame, column)))
 
 
 def _whole(frame: Frame, column: str) -> Positions:

@@ -1,4 +1,4 @@
-"""Documents become segments that fit a task's prompt: filter, split, pack, join, filter. Partition in, partition out."""
+"""Documents become segments that fit a task's prompt: filter, split, pack, join, filter. Partition in and out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def max_segment_tokens(task: Task, tokenizer: TokenCounter) -> int:
 
 
 def counted_documents(frame: Frame, tokenizer: TokenCounter) -> Frame:
-    """The frame with line breaks made uniform and `document_token_count`; a frame that has counts is returned as it is."""
+    """The frame with line breaks made uniform and `document_token_count`; one that has counts is returned as it is."""
     if columns.DOCUMENT_TOKENS in frame.columns:
         return frame
     frames = frames_of(frame)
@@ -69,7 +69,7 @@ def filter_tokens(
     min_tokens: int | None = None,
     max_tokens: int | None = None,
 ) -> Outcome:
-    """Reject rows with fewer or more tokens than the bounds, both inclusive, under `NAME_too_short` or `NAME_too_long`."""
+    """Reject rows with fewer or more tokens than the inclusive bounds, as `NAME_too_short` or `NAME_too_long`."""
     sieve = Sieve(frame, stage=stage, unit=unit)
     if min_tokens is not None:
         sieve.reject(_counts(sieve.frame, count_column) < min_tokens, f"{name}_too_short")
@@ -79,7 +79,7 @@ def filter_tokens(
 
 
 def split_documents(frame: Frame, *, separator: str = SEPARATOR) -> Frame:
-    """One row per part of each document between separators, with `segment_id` counting from 0 in each; blank parts stay."""
+    """One row per part of each document between separators, `segment_id` counting from 0 in each; blank parts stay."""
     frames = frames_of(frame)
     texts = frames.texts(frame, columns.TEXT)
     parts, parents = frames.kernels.split(frames.kernels.normalize_newlines(texts), separator)
@@ -151,7 +151,7 @@ def _cut(lines: Frame, pieces: pa.LargeStringArray, counts: Counts, parents: Cou
 
 
 def _counted_segments(segments: Frame, tokenizer: TokenCounter) -> Frame:
-    """Joined segments with their true counts: a join's sum is what it was packed by, and the tokenizer may merge across."""
+    """Joined segments with their true counts: what they were packed by is a sum, and a tokenizer may merge across."""
     frames = frames_of(segments)
     return frames.attach(segments, {columns.SEGMENT_TOKENS: tokenizer.count(frames.texts(segments, columns.TEXT))})
 
@@ -160,7 +160,7 @@ def _packed_counts(counts: Counts, runs: Counts, separator_tokens: int) -> Count
     if len(runs) == 0:
         return np.zeros(0, dtype=np.int64)
     lengths = np.diff(np.append(runs, len(counts)))
-    return np.add.reduceat(counts, runs) + separator_tokens * (lengths - 1)
+    return np.asarray(np.add.reduceat(counts, runs) + separator_tokens * (lengths - 1), dtype=np.int64)
 
 
 def _counts(frame: Frame, column: str) -> Counts:

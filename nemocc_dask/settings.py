@@ -88,6 +88,16 @@ class GenerationConfig(Settings):
     def _one_string_is_a_list_of_one(cls, stop: Any) -> Any:
         return (stop,) if isinstance(stop, str) else stop
 
+    @field_validator("extra_kwargs")
+    @classmethod
+    def _no_field_twice(cls, extra_kwargs: dict[str, Any]) -> dict[str, Any]:
+        taken = {"model", "messages", "stream", *cls.model_fields} & extra_kwargs.keys()
+        if taken:
+            raise ValueError(
+                f"{', '.join(sorted(taken))} cannot be among them: say it by its own setting, or not at all"
+            )
+        return extra_kwargs
+
 
 class Endpoint(Settings):
     """One OpenAI-compatible endpoint and how hard it may be driven.

@@ -7,7 +7,6 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import pandas as pd
 import pyarrow as pa
 
 from nemocc_dask.accounting import Outcome, chained
@@ -71,7 +70,7 @@ def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe) -> Fram
     by_task = route(documents, routes).by_task
     runners = {task.name: _runner(each, task, recipe) for task, each in by_task}
     outcomes = side_by_side(runners, stop=lambda: None)
-    return pd.concat([_named(name, outcome.kept) for name, outcome in outcomes.items()])
+    return frames_of(frame).concat([_named(name, outcome.kept) for name, outcome in outcomes.items()])
 
 
 def _runner(frame: Frame, task: Task, recipe: Recipe) -> Callable[[], Outcome]:

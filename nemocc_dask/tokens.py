@@ -73,7 +73,9 @@ class TokenCounter:
 
     def count(self, texts: pa.LargeStringArray) -> npt.NDArray[np.int64]:
         """Tokens of each text, int64 of shape (n,), special tokens such as BOS not added; a null text has 0."""
-        return _loaded(self.source).count(texts) if len(texts) else np.zeros(0, dtype=np.int64)
+        if len(texts) == 0:  # no reason to load a tokenizer, as where Dask asks for the columns of a result
+            return np.zeros(0, dtype=np.int64)
+        return _loaded(self.source).count(texts)
 
     def count_prompt(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of a whole prompt as the model sees it: chat template and one BOS included."""
@@ -181,7 +183,7 @@ def _gigatoken_count(tokenizer: Any) -> Count:
         if seen_bytes > GIGATOKEN_CACHE_BYTES:
             encoder, seen_bytes = gigatoken.Tokenizer(tokenizer.backend_tokenizer), texts.nbytes
         ids = encoder.encode_batch(ak.from_arrow(pc.fill_null(texts, "")), parallel=False)
-        return ak.num(ids).to_numpy().astype(np.int64, copy=False)
+        return np.asarray(ak.num(ids), dtype=np.int64)
 
     return count
 
@@ -243,7 +245,7 @@ def _checked(load: Callable[[], Any], source: str) -> Any:
 
 
 def _default_directory() -> Path:
-    """The default tokenizer as a tokenizer.json, converted once per user: converting takes four seconds, reading one."""
+    """The default tokenizer as a tokenizer.json, converted once per user: that takes four seconds, reading it one."""
     from huggingface_hub.constants import HF_HOME
 
     version = importlib.metadata.version("mistral-common")
@@ -262,7 +264,7 @@ def _convert_default(kept: Path) -> Path:
 
 
 def _moved_whole(made: Path, kept: Path) -> Path:
-    """Move a finished directory into place; where another process was faster or the place is read-only, use what is there."""
+    """Move a finished directory into place; where another process was faster, or nobody may, use what is there."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         beside = kept.with_name(f"{kept.name}.{os.getpid()}.{threading.get_ident()}")

@@ -117,7 +117,7 @@ def _spans(path: str, rows_per_partition: int) -> list[tuple[int, int]]:
     with _opened(path) as file:
         sample = file.read(_SAMPLE_BYTES)
         _refuse_if(not sample.strip(), path, "it is empty")
-        size = _size(path)
+        size = file_size(path)
     if path.endswith(_COMPRESSIONS):
         return [(0, 0)]
     bytes_per_row = len(sample) / max(1, sample.count(b"\n"))
@@ -146,7 +146,8 @@ def _opened(path: str) -> Any:
         raise _unreadable(path, str(error)) from None
 
 
-def _size(path: str) -> int:
+def file_size(path: str) -> int:
+    """Bytes of a file."""
     filesystem, inner = _located(path)
     return int(filesystem.size(inner))
 

@@ -8,9 +8,10 @@ import uuid
 from typing import Any
 
 import fsspec
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from nemocc_dask.text.engine import PANDAS
 
 BOOKS = "_nemocc"
 """Folder of the run's own files, beside the shards."""
@@ -57,7 +58,7 @@ class Output:
         if format == "parquet":
             pq.write_table(table, buffer)
         else:
-            table.to_pandas(types_mapper=NULLABLE).to_json(buffer, orient="records", lines=True, force_ascii=False)
+            PANDAS.from_table(table).to_json(buffer, orient="records", lines=True, force_ascii=False)
         self._write(name, buffer.getvalue())
 
     def _inner(self, name: str) -> str:
@@ -82,7 +83,3 @@ def _write_beside(beside: str, final: str, content: bytes) -> None:
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:
     return (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)
-
-
-NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}.get
-"""Arrow type → pandas dtype in which integers that may be missing stay integers."""

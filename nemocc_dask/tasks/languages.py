@@ -8,13 +8,13 @@ RECIPE_LANGUAGES = ("English", "French", "German", "Spanish", "Italian")
 """The languages of the published recipe."""
 
 CODES = {
-    "Arabic": "AR", "Bengali": "BN", "Bulgarian": "BG", "Catalan": "CA", "Chinese": "ZH", "Croatian": "HR", "Czech": "CS",
-    "Danish": "DA", "Dutch": "NL", "English": "EN", "Estonian": "ET", "Finnish": "FI", "French": "FR", "German": "DE",
-    "Greek": "EL", "Hebrew": "HE", "Hindi": "HI", "Hungarian": "HU", "Indonesian": "ID", "Italian": "IT", "Japanese": "JA",
-    "Korean": "KO", "Latvian": "LV", "Lithuanian": "LT", "Norwegian": "NO", "Persian": "FA", "Polish": "PL",
-    "Portuguese": "PT", "Romanian": "RO", "Russian": "RU", "Serbian": "SR", "Slovak": "SK", "Slovenian": "SL",
-    "Spanish": "ES", "Swahili": "SW", "Swedish": "SV", "Thai": "TH", "Turkish": "TR", "Ukrainian": "UK", "Urdu": "UR",
-    "Vietnamese": "VI",
+    "Arabic": "AR", "Bengali": "BN", "Bulgarian": "BG", "Catalan": "CA", "Chinese": "ZH", "Croatian": "HR",
+    "Czech": "CS", "Danish": "DA", "Dutch": "NL", "English": "EN", "Estonian": "ET", "Finnish": "FI",
+    "French": "FR", "German": "DE", "Greek": "EL", "Hebrew": "HE", "Hindi": "HI", "Hungarian": "HU",
+    "Indonesian": "ID", "Italian": "IT", "Japanese": "JA", "Korean": "KO", "Latvian": "LV", "Lithuanian": "LT",
+    "Norwegian": "NO", "Persian": "FA", "Polish": "PL", "Portuguese": "PT", "Romanian": "RO", "Russian": "RU",
+    "Serbian": "SR", "Slovak": "SK", "Slovenian": "SL", "Spanish": "ES", "Swahili": "SW", "Swedish": "SV",
+    "Thai": "TH", "Turkish": "TR", "Ukrainian": "UK", "Urdu": "UR", "Vietnamese": "VI",
 }  # fmt: skip
 
 

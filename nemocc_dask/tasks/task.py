@@ -12,7 +12,7 @@ from nemocc_dask.tasks.languages import code_of
 from nemocc_dask.tasks.steps import Step
 
 SLACK_TOKENS = 2
-"""Kept free in a prompt, where the document's edges may tokenize apart from it, and in an answer, whose bound it lowers."""
+"""Kept free in a prompt, where a document's edges may tokenize apart from it, and below an answer's bound."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\{(document|language|code)\}")
@@ -75,7 +75,7 @@ class Task:
         return self.max_output_tokens - SLACK_TOKENS
 
     def messages(self, **fillings: str) -> tuple[Mapping[str, str], ...]:
-        """The chat messages with `document`, or `language` and `code`, in their places; braces in them stay as they are.
+        """The chat messages with `document`, or `language` and `code`, in their places; other braces stay as they are.
 
         >>> Task(name="t", output_field="o", prompt="Say {document} {x}", max_output_tokens=9,
         ...      max_input_tokens=9).messages(document="{y}")
@@ -92,9 +92,9 @@ class Task:
         budget = (self.max_input_tokens or 0) - prompt_overhead_tokens - SLACK_TOKENS
         if budget < max(1, self.min_segment_tokens):
             raise TaskError(
-                f"Task {self.name!r}: its prompt alone takes {prompt_overhead_tokens} of {self.max_input_tokens} input tokens, "
-                f"which leaves {budget} for a segment of at least {self.min_segment_tokens}. Raise max_input_tokens or "
-                "shorten the prompt."
+                f"Task {self.name!r}: its prompt alone takes {prompt_overhead_tokens} of {self.max_input_tokens} input "
+                f"tokens, which leaves {budget} for a segment of at least {self.min_segment_tokens}. Raise "
+                "max_input_tokens or shorten the prompt."
             )
         return budget
 

@@ -48,7 +48,7 @@ def _facts(lines: pa.LargeStringArray, rows: np.ndarray, row_count: int) -> tupl
     first_in_row = np.diff(rows, prepend=-1) > 0
     continues = in_list & ~bulleted & ~first_in_row & _true(matches(lines, _INDENTED))
     begins = np.flatnonzero(~continues)
-    facts = trimmed(joined(_bare(lines), np.append(begins, len(lines)), " "))
+    facts = strip(joined(_bare(lines), np.append(begins, len(lines)), " "))
     wanted = _wanted(facts, unbulleted=(in_list & ~bulleted)[begins], before_first=before_first[begins])
     return facts.filter(pa.array(wanted)), rows[begins][wanted]
 
@@ -62,7 +62,7 @@ def _place_in_list(bulleted: np.ndarray, rows: np.ndarray, row_count: int) -> tu
 
 
 def _bare(lines: pa.LargeStringArray) -> pa.LargeStringArray:
-    return trimmed(pc.replace_substring_regex(lines, _BULLETS, ""))
+    return strip(pc.replace_substring_regex(lines, _BULLETS, ""))
 
 
 def _wanted(facts: pa.LargeStringArray, *, unbulleted: np.ndarray, before_first: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ A phase asks `frames_of(frame)` for the engine of the frame it was given and fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -56,6 +56,18 @@ class Frames(Protocol):
     def attach(self, frame: Frame, columns: Mapping[str, Any]) -> Frame:
         """The frame with these columns added or replaced."""
 
+    def concat(self, several: Sequence[Frame]) -> Frame:
+        """The rows of all frames, one after another; a column that some lack is missing in their rows."""
+
+    def from_columns(self, columns: Mapping[str, Any]) -> Frame:
+        """A frame of these columns, rows numbered from 0."""
+
+    def from_table(self, table: pa.Table) -> Frame:
+        """A frame of an Arrow table, rows numbered from 0; integers that may be missing stay integers."""
+
+    def mask(self, flags: Any) -> Mask:
+        """A kernel's column of truth values as a bool array."""
+
     def drop(self, frame: Frame, columns: tuple[str, ...]) -> Frame:
         """The frame without these columns; those it does not have are no matter."""
 
@@ -72,7 +84,7 @@ def frames_of(frame: Frame) -> Frames:
 
 
 class _Pandas:
-    kernels = arrow
+    kernels: ModuleType = arrow
 
     def texts(self, frame: pd.DataFrame, column: str) -> pa.LargeStringArray:
         series = self._column(frame, column)
@@ -112,6 +124,19 @@ class _Pandas:
     def attach(self, frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
         return frame.assign(**{name: _as_column(values, frame.index) for name, values in columns.items()})
 
+    def concat(self, several: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(several)
+
+    def from_columns(self, columns: Mapping[str, Any]) -> pd.DataFrame:
+        rows = len(next(iter(columns.values())))
+        return self.attach(pd.DataFrame(index=range(rows)), columns)
+
+    def from_table(self, table: pa.Table) -> pd.DataFrame:
+        return table.to_pandas(types_mapper=_NULLABLE)
+
+    def mask(self, flags: pa.BooleanArray) -> Mask:
+        return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
     def drop(self, frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
         return frame.drop(columns=[name for name in columns if name in frame.columns])
 
@@ -129,9 +154,12 @@ _TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
 """`str`, as pandas 3 itself makes it, whatever Dask's settings are."""
 
 
+_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}.get
+
+
 def _as_column(values: Any, index: pd.Index[Any]) -> pd.Series[Any]:
     """Arrow text becomes `str`, Arrow integers `Int64`, which can be missing; numpy stays what it is."""
     if isinstance(values, pa.Array):
-        dtype = pd.Int64Dtype() if pa.types.is_integer(values.type) else _TEXT
+        dtype: Any = pd.Int64Dtype() if pa.types.is_integer(values.type) else _TEXT
         values = dtype.__from_arrow__(values)
     return pd.Series(values, index=index)

@@ -42,7 +42,7 @@ def remove_quotation(texts: pa.LargeStringArray) -> pa.LargeStringArray:
 
 def _without_outer_quotes(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     inner = pc.replace_substring_regex(texts, _QUOTATION, r"\1\2\3\4\5\6\7\8")
-    return pc.if_else(pc.equal(inner, texts), texts, trimmed(inner))
+    return pc.if_else(pc.equal(inner, texts), texts, strip(inner))
 
 
 _EMPHASIS = "[*_]+"
@@ -86,7 +86,7 @@ def slice_after_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStrin
 
     def without_marker(rows: pa.LargeStringArray) -> pa.LargeStringArray:
         rest = pc.replace_substring_regex(rows, dressed, r"\1\2\3\4\5\6\7\8\9")
-        return pc.if_else(pc.equal(rest, rows), rows, trimmed(rest))
+        return pc.if_else(pc.equal(rest, rows), rows, strip(rest))
 
     return until_settled(texts, without_marker, where=starts_with_marker(texts, marker))
 
