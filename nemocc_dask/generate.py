@@ -45,7 +45,17 @@ def generate(
     row without an answer has failed; one whose answer is truncated, filtered or empty is rejected. Notes:
     `http_requests`, `prompt_tokens` and `completion_tokens` of all that came. Zero rows send nothing.
 
-    Raises `EndpointRefusedError` where every request would be refused alike.
+    Raises `EndpointRefusedError` where every request would be refused alike, and `ColumnNotFoundError`.
+
+    >>> import pandas as pd
+    >>> from nemocc_dask.simulate import Knobs, Simulator
+    >>> from nemocc_dask.tasks import TASKS
+    >>> with Simulator(Knobs(empty_rate=1)) as endpoint:
+    ...     settings = Endpoint(base_url=endpoint.base_url, model="simulated")
+    ...     segments = pd.DataFrame({"text": ["Water boils."]})
+    ...     outcome = generate(segments, TASKS["distill"], endpoint=settings, config=GenerationConfig())
+    >>> outcome.stages[0].rejected
+    {'empty': 1}
     """
     resolved = config if config.max_tokens else config.replace(max_tokens=task.max_output_tokens)
     requests = chat_requests(frame, task, resolved)

@@ -70,6 +70,13 @@ def run_job(job: Job, *, progress: Progress | None = None) -> Record:
 
     Raises a `CallerError` before the first request where the call is wrong, a `JobError` where the job cannot go on;
     what is finished by then stays.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from nemocc_dask.simulate import Simulator
+    >>> with Simulator() as endpoint, TemporaryDirectory() as folder:
+    ...     books = run_job(Job(output=folder, samples=3, base_url=endpoint.base_url, model="simulated"))
+    >>> books["state"], books["tasks"]["multilingual_qa"]["kept"]
+    ('done', 3)
     """
     tasks = resolve_tasks(job)
     output = Output(job.output)

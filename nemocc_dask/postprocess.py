@@ -34,6 +34,16 @@ def postprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, seed: int 
     Kept rows have the cleaned output field and its token counts. Stages: `postprocess`, in answers, and, for tasks that
     read documents, `filter_results`, in results: one per answer, or, where the task joins segments, one per run of
     neighbouring segments. A missing segment ends a run, so nothing is joined over a gap.
+
+    Raises `ColumnNotFoundError`.
+
+    >>> import pandas as pd
+    >>> from nemocc_dask.tasks import TASKS
+    >>> answers = pd.DataFrame({"id": 7, "segment_id": [0, 1], "text": "Source.", "rephrased": [
+    ...     "Here is a paraphrased version: " + "Water boils at a hundred degrees. " * 9, "No marker."]})
+    >>> outcome = postprocess(answers, TASKS["wikipedia_paraphrasing"], tokenizer=TokenCounter())
+    >>> outcome.stages[0].rejected, outcome.kept["rephrased"].str[:12].tolist()
+    ({'marker_missing': 1}, ['Water boils '])
     """
     answers = _cleaned(frame, task, tokenizer, seed)
     if task.makes_documents:

@@ -29,7 +29,15 @@ def preprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, overlong: O
     overlong: what becomes of a line longer than a segment may be: cut at sentence, then word boundaries, or dropped.
 
     Kept rows are segments: the document's columns, `text` (the segment), `segment_id`, and both token counts. Stages:
-    `filter_documents`, `filter_lines`, `filter_segments`. Raises `TaskError` where the prompt leaves no room.
+    `filter_documents`, `filter_lines`, `filter_segments`. Raises `TaskError` where the prompt leaves no room, and
+    `ColumnNotFoundError`.
+
+    >>> import pandas as pd
+    >>> from nemocc_dask.tasks import TASKS
+    >>> documents = pd.DataFrame({"id": [7, 8], "text": ["Some words of a document.", "Few."]})
+    >>> outcome = preprocess(documents, TASKS["wikipedia_paraphrasing"], tokenizer=TokenCounter())
+    >>> len(outcome.kept), outcome.stages[0].rejected
+    (1, {'document_too_short': 1})
     """
     budget = max_segment_tokens(task, tokenizer)
     documents = filter_tokens(

@@ -77,6 +77,13 @@ def route(
 
     Scores are read from `quality_score` where a route or a bound looks at them; a null one is rejected as `null_score`,
     one out of bounds as `below_min_score` or `above_max_score`, one that no route takes as `no_route`.
+
+    Raises `ColumnNotFoundError`, and `FrameError` where scores are no numbers.
+
+    >>> import pandas as pd
+    >>> routed = route(pd.DataFrame({"quality_score": [3, 12, None]}), quality_routes(), min_score=4)
+    >>> {task.name: len(frame) for task, frame in routed.by_task}["distill"], routed.documents.stages[0].rejected
+    (1, {'null_score': 1, 'below_min_score': 1})
     """
     sieve = Sieve(frame, stage="route", unit="documents")
     if not (min_score is None and max_score is None and not any(each.needs_score for each in routes)):

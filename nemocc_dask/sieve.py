@@ -16,6 +16,7 @@ class Sieve:
 
     frame: what is left so far. Rows leave by `reject` (of no use) or `fail` (no answer came), each under a reason.
 
+    >>> import numpy as np
     >>> import pandas as pd
     >>> sieve = Sieve(pd.DataFrame({"id": [1, 2]}), stage="read", unit="documents")
     >>> sieve.reject(np.array([True, False]), "null_text")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
+from threading import Event
 from typing import TypeVar
 
 import pyarrow as pa
@@ -66,15 +68,13 @@ def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe) -> Fram
 
     A task's own output field is missing in the rows of the others.
     """
+    stopped = Event()
+    hooks = Hooks(should_stop=stopped.is_set)
     documents = counted_documents(admit(frame).kept, recipe.tokenizer)
     by_task = route(documents, routes).by_task
-    runners = {task.name: _runner(each, task, recipe) for task, each in by_task}
-    outcomes = side_by_side(runners, stop=lambda: None)
+    runners = {task.name: partial(synthesize_task, each, task, recipe, hooks) for task, each in by_task}
+    outcomes = side_by_side(runners, stop=stopped.set)
     return frames_of(frame).concat([_named(name, outcome.kept) for name, outcome in outcomes.items()])
-
-
-def _runner(frame: Frame, task: Task, recipe: Recipe) -> Callable[[], Outcome]:
-    return lambda: synthesize_task(frame, task, recipe, Hooks())
 
 
 def _named(task: str, frame: Frame) -> Frame:
@@ -84,16 +84,23 @@ def _named(task: str, frame: Frame) -> Frame:
 def side_by_side(runners: Mapping[str, Callable[[], T]], *, stop: Callable[[], None]) -> dict[str, T]:
     """Run each in a thread of its own, so that all requests are in the queue at once.
 
-    The first to raise has `stop` called for the others, and its error is raised when all have ended.
+    `stop` has to make the runners end early. It is called when one of them raises, whose error is then raised here, and
+    when the waiting thread is interrupted.
     """
     with ThreadPoolExecutor(max(1, len(runners))) as threads:
         running = {name: threads.submit(runner) for name, runner in runners.items()}
-        for future in running.values():
-            future.add_done_callback(lambda done: stop() if done.exception() else None)
-    failed = [future for future in running.values() if future.exception()]
-    for future in sorted(failed, key=_was_stopped):
+        try:
+            wait(running.values(), return_when=FIRST_EXCEPTION)
+        finally:
+            if not all(_succeeded(future) for future in running.values()):
+                stop()
+    for future in sorted(running.values(), key=_was_stopped):
         future.result()
     return {name: future.result() for name, future in running.items()}
+
+
+def _succeeded(future: Future[T]) -> bool:
+    return future.done() and future.exception() is None
 
 
 def _was_stopped(future: Future[T]) -> bool:

@@ -3,8 +3,17 @@
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import nemocc_dask
+from nemocc_dask.accessor import Nemocc
+from nemocc_dask.admit import admit
+from nemocc_dask.generate import generate
+from nemocc_dask.postprocess import postprocess
+from nemocc_dask.preprocess import preprocess
+from nemocc_dask.route import route
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "nemocc_dask"
@@ -123,6 +132,20 @@ def test_the_only_map_partitions():
         if isinstance(node, ast.Attribute) and node.attr in ("map_partitions", "from_map")
     }
     assert callers == {"pipeline"}
+
+
+def documented() -> dict[str, Any]:
+    """Public names and the accessor's methods, with what they are; a mapping has no docstring of its own."""
+    public = {name: getattr(nemocc_dask, name) for name in nemocc_dask.__all__ if name != "TASKS"}
+    methods = {f".nemocc.{name}": value for name, value in vars(Nemocc).items() if not name.startswith("_")}
+    phases = {each.__name__: each for each in (admit, route, preprocess, generate, postprocess)}
+    return public | methods | phases
+
+
+@pytest.mark.parametrize(("name", "value"), documented().items(), ids=documented().keys())
+def test_a_public_name_shows_an_example(name, value):
+    """What users call has a docstring with an example, which runs among the tests."""
+    assert ">>>" in (value.__doc__ or ""), name
 
 
 def test_every_room_has_a_floor():

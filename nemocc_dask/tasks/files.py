@@ -40,7 +40,12 @@ def task_from_toml(document: str, *, where: str) -> Task:
 
 
 def read_task(path: str | Path) -> Task:
-    """The task of a TOML file. Raises `InputError` where it cannot be read, `TaskError` where it holds no task."""
+    """The task of a TOML file. Raises `InputError` where it cannot be read, `TaskError` where it holds no task.
+
+    >>> read_task("nowhere.toml")
+    Traceback (most recent call last):
+    nemocc_dask.errors.InputError: The task file nowhere.toml cannot be read: ...
+    """
     try:
         document = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
