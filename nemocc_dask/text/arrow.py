@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from nemocc_dask.text.blanks import is_blank, strip
 from nemocc_dask.text.bullets import normalize_bullets
-from nemocc_dask.text.lines import is_blank, remove_lines
+from nemocc_dask.text.lines import remove_lines
 from nemocc_dask.text.markdown import remove_markdown
 from nemocc_dask.text.markers import remove_quotation, slice_after_marker, starts_with_marker
-from nemocc_dask.text.segments import join, normalize_newlines, pack, segment_ids, split, split_overlong
+from nemocc_dask.text.overlong import split_overlong
+from nemocc_dask.text.segments import join, normalize_newlines, pack, segment_ids, split
 
 __all__ = [
     "is_blank",
@@ -22,4 +24,5 @@ __all__ = [
     "split",
     "split_overlong",
     "starts_with_marker",
+    "strip",
 ]

@@ -6,7 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nemocc_dask.text.lines import SPACE, any_case, is_blank, joined, matches, running_total, trimmed
+from nemocc_dask.text.blanks import is_blank, strip
+from nemocc_dask.text.layout import Flags, Integers, joined, running_total, to_flags
+from nemocc_dask.text.patterns import SPACE, any_case, matches
+from nemocc_dask.text.segments import split
 
 _SPACE = f"[{SPACE}]"
 _NUMBER = r"[0-9]{1,3}"
@@ -33,27 +36,26 @@ def normalize_bullets(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     >>> normalize_bullets(pa.array([text, None], pa.large_string())).to_pylist()
     ['Iron rusts.\\nGold does not.', None]
     """
-    listed = pc.split_pattern(texts, "\n")
-    lines, rows = listed.flatten(), pc.list_parent_indices(listed).to_numpy()
+    lines, rows = split(texts, "\n")
     written = pc.invert(is_blank(lines))
-    facts, fact_rows = _facts(lines.filter(written), rows[written.to_numpy(zero_copy_only=False)], len(texts))
+    facts, fact_rows = _facts(lines.filter(written), rows[to_flags(written)], len(texts))
     starts = np.searchsorted(fact_rows, np.arange(len(texts) + 1))
     return pc.if_else(texts.is_valid(), joined(facts, starts, "\n"), texts)
 
 
-def _facts(lines: pa.LargeStringArray, rows: np.ndarray, row_count: int) -> tuple[pa.LargeStringArray, np.ndarray]:
+def _facts(lines: pa.LargeStringArray, rows: Integers, row_count: int) -> tuple[pa.LargeStringArray, Integers]:
     """The facts in these lines, none of which is blank, and the row of each. `rows` is sorted."""
-    bulleted = _true(matches(lines, _BULLETS))
+    bulleted = to_flags(matches(lines, _BULLETS))
     in_list, before_first = _place_in_list(bulleted, rows, row_count)
     first_in_row = np.diff(rows, prepend=-1) > 0
-    continues = in_list & ~bulleted & ~first_in_row & _true(matches(lines, _INDENTED))
+    continues = in_list & ~bulleted & ~first_in_row & to_flags(matches(lines, _INDENTED))
     begins = np.flatnonzero(~continues)
     facts = strip(joined(_bare(lines), np.append(begins, len(lines)), " "))
     wanted = _wanted(facts, unbulleted=(in_list & ~bulleted)[begins], before_first=before_first[begins])
     return facts.filter(pa.array(wanted)), rows[begins][wanted]
 
 
-def _place_in_list(bulleted: np.ndarray, rows: np.ndarray, row_count: int) -> tuple[np.ndarray, np.ndarray]:
+def _place_in_list(bulleted: Flags, rows: Integers, row_count: int) -> tuple[Flags, Flags]:
     """bool, one per line: is it in a row that has bullets, and does it stand before the first of them?"""
     bullets_before = running_total(bulleted)
     row_starts = bullets_before[np.searchsorted(rows, np.arange(row_count + 1))]
@@ -65,14 +67,9 @@ def _bare(lines: pa.LargeStringArray) -> pa.LargeStringArray:
     return strip(pc.replace_substring_regex(lines, _BULLETS, ""))
 
 
-def _wanted(facts: pa.LargeStringArray, *, unbulleted: np.ndarray, before_first: np.ndarray) -> np.ndarray:
+def _wanted(facts: pa.LargeStringArray, *, unbulleted: Flags, before_first: Flags) -> Flags:
     """bool, one per fact. The masks: facts without a bullet in a list with some; those before its first."""
-    announces = _true(matches(facts, _ENDS_WITH_COLON)) | _true(is_blank(facts))
-    preamble = ~_true(matches(facts, _SENTENCE)) | _true(matches(facts, _PREAMBLE))
-    heading = _true(matches(facts, _HEADING))
-    unwanted: np.ndarray = announces | (before_first & preamble) | (unbulleted & heading)
-    return ~unwanted
-
-
-def _true(mask: pa.BooleanArray) -> np.ndarray:
-    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)
+    announces = to_flags(matches(facts, _ENDS_WITH_COLON)) | to_flags(is_blank(facts))
+    preamble = ~to_flags(matches(facts, _SENTENCE)) | to_flags(matches(facts, _PREAMBLE))
+    heading = to_flags(matches(facts, _HEADING))
+    return ~(announces | (before_first & preamble) | (unbulleted & heading))

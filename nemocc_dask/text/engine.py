@@ -92,7 +92,7 @@ class _Pandas:
             array = pa.array(series, type=pa.large_string(), from_pandas=True)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             raise FrameError.not_text(column, series.dtype) from None
-        return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        return _one_chunk(array) if isinstance(array, pa.ChunkedArray) else array
 
     def numbers(self, frame: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
         series = self._column(frame, column)
@@ -154,7 +154,17 @@ _TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
 """`str`, as pandas 3 itself makes it, whatever Dask's settings are."""
 
 
-_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}.get
+def _one_chunk(chunked: pa.ChunkedArray) -> pa.LargeStringArray:
+    # Chunk by chunk, because an empty column of pandas 3.0 can hold a chunk of another type than its own.
+    chunks = [chunk.cast(pa.large_string()) for chunk in chunked.chunks]
+    return chunks[0] if len(chunks) == 1 else pa.concat_arrays([*chunks, pa.array([], pa.large_string())])
+
+
+_NULLABLE = {
+    pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(), pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+}.get  # fmt: skip
 
 
 def _as_column(values: Any, index: pd.Index[Any]) -> pd.Series[Any]:

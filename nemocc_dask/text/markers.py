@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nemocc_dask.errors import SettingError
-from nemocc_dask.text.lines import SPACE, any_case, matches, trimmed, until_settled
+from nemocc_dask.text.blanks import strip
+from nemocc_dask.text.patterns import SPACE, any_case, matches, until_settled
 
 _BLANK = f"[{SPACE}]*"
 
@@ -17,15 +20,14 @@ def _enclosed(opening: str, closing: str) -> str:
     level = other
     for _ in range(2):
         level = f"(?:{other}|{opening}(?:{level})*{closing})"
-    return f"{opening}({level}*){closing}"
+    return f"{opening}{level}*{closing}"
 
 
 # A straight mark inside opens after space and is closed again: so `"A" and "B"` is two quotations, not one.
-_STRAIGHT = rf'"((?:[^"]|[{SPACE}(]"[^"{SPACE}](?:[^"]*[^"{SPACE}])?")*)"'
+_STRAIGHT = rf'"(?:[^"]|[{SPACE}(]"[^"{SPACE}](?:[^"]*[^"{SPACE}])?")*"'
 _CURLY_PAIRS = ("“”", "«»", "»«", "„“", "„”", "「」", "『』")
 _WHOLLY_QUOTED = "|".join((_STRAIGHT, *(_enclosed(*pair) for pair in _CURLY_PAIRS)))
 _QUOTATION = f"^{_BLANK}(?:{_WHOLLY_QUOTED}){_BLANK}$"
-_STARTS_WITH_QUOTE = f'^{_BLANK}["“«»„「『]'
 
 
 def remove_quotation(texts: pa.LargeStringArray) -> pa.LargeStringArray:
@@ -37,12 +39,11 @@ def remove_quotation(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     >>> remove_quotation(pa.array([' “All of it.”', '"A" and "B"', None], pa.large_string())).to_pylist()
     ['All of it.', '"A" and "B"', None]
     """
-    return until_settled(texts, _without_outer_quotes, where=matches(texts, _STARTS_WITH_QUOTE))
+    return until_settled(texts, _without_ends, applies=partial(matches, pattern=_QUOTATION))
 
 
-def _without_outer_quotes(texts: pa.LargeStringArray) -> pa.LargeStringArray:
-    inner = pc.replace_substring_regex(texts, _QUOTATION, r"\1\2\3\4\5\6\7\8")
-    return pc.if_else(pc.equal(inner, texts), texts, strip(inner))
+def _without_ends(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    return strip(pc.utf8_slice_codeunits(strip(texts), start=1, stop=-1))
 
 
 _EMPHASIS = "[*_]+"
@@ -88,7 +89,7 @@ def slice_after_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStrin
         rest = pc.replace_substring_regex(rows, dressed, r"\1\2\3\4\5\6\7\8\9")
         return pc.if_else(pc.equal(rest, rows), rows, strip(rest))
 
-    return until_settled(texts, without_marker, where=starts_with_marker(texts, marker))
+    return until_settled(texts, without_marker, applies=partial(starts_with_marker, marker=marker))
 
 
 def _dressed_marker(marker: str) -> str:

@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nemocc_dask.text.layout import Flags, Integers
+from nemocc_dask.text.blanks import is_blank
+from nemocc_dask.text.cuts import Cuts, split_characters, split_sentences, split_words
+from nemocc_dask.text.layout import Flags, Integers, changes, running_total, to_flags
 from nemocc_dask.text.segments import join, pack
 
 TokenCounter = Callable[[pa.LargeStringArray], Integers]
@@ -43,7 +45,7 @@ class _Budget(NamedTuple):
     count_tokens: TokenCounter
 
 
-_Level = Callable[[pa.LargeStringArray], _Cuts]
+_Level = Callable[[pa.LargeStringArray], Cuts]
 
 
 def split_overlong(
@@ -63,8 +65,9 @@ def split_overlong(
     A piece's count is that of its parts added up, and 1 for each space put between them; so by the same addition
     two pieces of one row and a separator of a token never fit into one budget, and `pack` does not undo the cut.
     No count is over `max_tokens`, save where a single character is. What a tokenizer says of the joined text is
-    mostly less, 0.9 of it on English, and hardly ever more: in 2 of 58,016 cut pieces at a budget of 50 tokens. An over-long row of nothing but white space becomes one empty
-    piece of count 0. `texts` itself comes back where no row is over-long.
+    mostly less, 0.9 of it on English, and hardly ever more: in 2 of 58,016 cut pieces at a budget of 50 tokens.
+    An over-long row of nothing but white space becomes one empty piece of count 0. `texts` itself comes back where
+    no row is over-long.
 
     >>> words = lambda texts: pc.count_substring_regex(texts, r"\S+").to_numpy()
     >>> texts = pa.array(["One two. Three four five six seven. Eight.", "Nine."], pa.large_string())
@@ -81,7 +84,7 @@ def _levels(max_tokens: int) -> tuple[_Level, ...]:
     """The cuts from the gentlest to the last resort, one character at a time."""
     widest = max(1, max_tokens // CHUNKS_PER_BUDGET)
     halvings = (widest >> times for times in range(widest.bit_length()))
-    return (_cut_sentences, _cut_words, *(partial(_cut_characters, size=size) for size in halvings))
+    return (split_sentences, split_words, *(partial(split_characters, size=size) for size in halvings))
 
 
 def _refine(texts: pa.LargeStringArray, token_counts: Integers, levels: tuple[_Level, ...], budget: _Budget) -> Pieces:
@@ -96,23 +99,22 @@ def _refine(texts: pa.LargeStringArray, token_counts: Integers, levels: tuple[_L
 
 
 def _is_overlong(texts: pa.LargeStringArray, token_counts: Integers, max_tokens: int) -> Flags:
-    return (token_counts > max_tokens) & _to_flags(texts.is_valid())
+    return (token_counts > max_tokens) & to_flags(texts.is_valid())
 
 
 def _empty_overlong_blanks(
     texts: pa.LargeStringArray, token_counts: Integers, max_tokens: int
 ) -> tuple[pa.LargeStringArray, Integers]:
     """Over-long rows of white space alone made empty: cut at white space they would have no piece and vanish."""
-    overlong = np.flatnonzero(_is_overlong(texts, token_counts, max_tokens))
-    candidates = texts.take(pa.array(overlong)).view(pa.large_binary())
-    blank = np.zeros(len(texts), bool)
-    blank[overlong] = _to_flags(pc.match_substring_regex(candidates, pattern=_BLANK))
+    overlong = _is_overlong(texts, token_counts, max_tokens)
+    blank = overlong.copy()
+    blank[overlong] = to_flags(is_blank(texts.filter(pa.array(overlong))))
     if not blank.any():
         return texts, token_counts
     return pc.if_else(pa.array(blank), pa.scalar("", texts.type), texts), np.where(blank, 0, token_counts)
 
 
-def _repack(pieces: Pieces, cuts: _Cuts, max_tokens: int) -> Pieces:
+def _repack(pieces: Pieces, cuts: Cuts, max_tokens: int) -> Pieces:
     """The pieces of all parts of a row packed into pieces of the row.
 
     Pieces of one part stay apart: they were packed before, by separators of their own.
@@ -120,7 +122,7 @@ def _repack(pieces: Pieces, cuts: _Cuts, max_tokens: int) -> Pieces:
     rows = cuts.parents[pieces.parents]
     spaced = cuts.spaced[pieces.parents]
     spaces = spaced.astype(np.int64)
-    stays_apart = _changes(rows) | ~_changes(pieces.parents)
+    stays_apart = changes(rows) | ~changes(pieces.parents)
     starts = pack(pieces.token_counts, stays_apart, max_tokens=max_tokens, separator_tokens=spaces)
     counts = _sums(pieces.token_counts + spaces, starts) - spaces[starts]
     return Pieces(_join_with_spaces(pieces.texts, spaced, starts), counts, rows[starts])
@@ -128,8 +130,7 @@ def _repack(pieces: Pieces, cuts: _Cuts, max_tokens: int) -> Pieces:
 
 def _sums(values: Integers, starts: Integers) -> Integers:
     """The sum of each run's values."""
-    upto = np.concatenate(([0], np.cumsum(values)))
-    return np.diff(upto[np.append(starts, len(values))])
+    return np.diff(running_total(values)[np.append(starts, len(values))])
 
 
 def _join_with_spaces(texts: pa.LargeStringArray, spaced: Flags, starts: Integers) -> pa.LargeStringArray:

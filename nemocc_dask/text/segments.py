@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nemocc_dask.text.layout import Flags, Integers, Parts
+from nemocc_dask.text.layout import Flags, Integers, Parts, bytes_of, changes, joined, running_total
 
 
 def normalize_newlines(texts: pa.LargeStringArray) -> pa.LargeStringArray:
@@ -22,7 +22,7 @@ def normalize_newlines(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     >>> normalize_newlines(pa.array(["a\r\nb\rc\n"], pa.large_string())).to_pylist()
     ['a\nb\nc\n']
     """
-    if not (_bytes(texts) == ord("\r")).any():  # ten times as fast as Arrow's search
+    if not (bytes_of(texts) == ord("\r")).any():  # ten times as fast as Arrow's search
         return texts
     without_pairs = pc.replace_substring(texts, pattern="\r\n", replacement="\n")
     return pc.replace_substring(without_pairs, pattern="\r", replacement="\n")
@@ -65,7 +65,7 @@ def pack(
     [0, 2, 3, 4]
     """
     separators = np.broadcast_to(np.asarray(separator_tokens, np.int64), token_counts.shape)
-    spent = np.concatenate(([0], np.cumsum(token_counts + separators)))
+    spent = running_total(token_counts + separators)
     heads = np.flatnonzero(_with_first(starts_group))
     ends = np.append(heads[1:], len(token_counts))
     starts_run = np.zeros(len(token_counts), bool)
@@ -94,9 +94,7 @@ def join(texts: pa.LargeStringArray, starts: Integers, *, separator: str) -> pa.
         raise ValueError(f"{texts.null_count} of {len(texts)} texts are null. Drop or fill them before joining.")
     if len(starts) == len(texts):
         return texts
-    # Arrow joins lists with 32-bit offsets only: 2**31 elements at most, whatever their bytes.
-    bounds = pa.array(np.append(starts, len(texts)).astype(np.int32))
-    return pc.binary_join(pa.ListArray.from_arrays(bounds, texts), pa.scalar(separator, texts.type))
+    return joined(texts, np.append(starts, len(texts)), separator)
 
 
 def segment_ids(parents_of_runs: Integers, gap_before: Flags) -> Integers:
@@ -111,7 +109,7 @@ def segment_ids(parents_of_runs: Integers, gap_before: Flags) -> Integers:
     >>> segment_ids(np.array([7, 7, 7, 8]), np.array([False, False, True, False])).tolist()
     [0, 1, 3, 0]
     """
-    heads = np.flatnonzero(_changes(parents_of_runs))
+    heads = np.flatnonzero(changes(parents_of_runs))
     numbers = np.cumsum(1 + np.asarray(gap_before, np.int64))
     lengths = np.diff(np.append(heads, len(numbers)))
     return numbers - np.repeat(numbers[heads], lengths)
@@ -120,5 +118,3 @@ def segment_ids(parents_of_runs: Integers, gap_before: Flags) -> Integers:
 def _with_first(flags: Flags) -> Flags:
     """The same flags with the first one set."""
     return np.concatenate((np.ones(len(flags[:1]), bool), flags[1:]))
-
-
