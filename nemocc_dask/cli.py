@@ -1,7 +1,7 @@
 """`nemocc-dask VERB`, and the same group under `dask nemocc`.
 
-Every `dask` call imports this module, so it imports nothing heavy: a verb fetches what it needs through the lazy names of
-the package and of `verbs`, when it is called.
+Every `dask` call imports this module, so it imports nothing heavy: a verb fetches what it needs through the lazy names
+of the package and of `verbs`, when it is called.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from nemocc_dask.settings import Job
 
 EXIT_JOB_FAILED, EXIT_CALL_WRONG, EXIT_ROWS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes; 0 is done."""
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 COMMA_LISTS = {"languages", "columns"}
 """Settings written as one word with commas; other lists are options that may be repeated."""
@@ -42,7 +44,7 @@ def _say_and_exit(ctx: click.Context, words: str, code: int) -> None:
     ctx.exit(code)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings=HELP)
 def nemocc() -> None:
     """Synthetic training text from documents, by any OpenAI-compatible endpoint."""
 
@@ -64,25 +66,29 @@ def _job_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _option(name: str, field: Any) -> dict[str, Any]:
     """What click is told of a setting. No default: what is not said may stand in the job file."""
-    default = (
-        "" if field.is_required() or field.default in (None, (), False) or field.default_factory else field.default
-    )
-    help_text = f"{field.description}{f'  [default: {default}]' if default != '' else ''}"
+    default = f"  [default: {field.default}]" if _is_worth_saying(field) else ""
+    help_text = f"{field.description}{default}"
     kind = _plain_type(field.annotation)
     if kind is bool:
         return {"is_flag": True, "default": None, "help": help_text}
     repeated = kind is tuple and name not in COMMA_LISTS
-    return {"type": _click_type(name, kind, field.annotation), "multiple": repeated, "default": None, "help": help_text}
+    return {"type": _click_type(kind, field.annotation), "multiple": repeated, "default": None, "help": help_text}
+
+
+def _is_worth_saying(field: Any) -> bool:
+    unsaid = field.default is None or field.default is False or field.default == ()
+    return not (field.is_required() or field.default_factory or unsaid)
 
 
 def _plain_type(annotation: Any) -> Any:
-    """int for `int | None`, tuple for `tuple[str, ...]`, and so on."""
+    """int for `int | None` and `Annotated[int, ...] | None`, tuple for `tuple[str, ...]`, and so on."""
+    if get_origin(annotation) in (tuple, dict, Literal):
+        return get_origin(annotation)
     kinds = [kind for kind in (get_args(annotation) or (annotation,)) if kind is not type(None)]
-    first = kinds[0] if get_origin(annotation) not in (tuple, dict, Literal) else annotation
-    return get_origin(first) or first
+    return kinds[0] if kinds[0] is annotation else _plain_type(kinds[0])
 
 
-def _click_type(name: str, kind: Any, annotation: Any) -> Any:
+def _click_type(kind: Any, annotation: Any) -> Any:
     if kind is Literal:
         return click.Choice(get_args(annotation))
     return kind if kind in (int, float) else str
@@ -94,14 +100,14 @@ def _click_type(name: str, kind: Any, annotation: Any) -> Any:
 )
 @_job_options
 @click.pass_context
-def run(ctx: click.Context, job_file: str | None, **given: Any) -> None:
+def run(ctx: click.Context, /, job_file: str | None, **given: Any) -> None:
     """Run a job; the same command again resumes it.
 
     Exit codes: 0 done, 1 the job cannot go on, 2 the call is wrong, 3 done but too many rows failed, 130 interrupted.
     """
     verbs = import_module("nemocc_dask.verbs")
     settings = {**(verbs.read_job_file(job_file) if job_file else {}), **_said(given)}
-    if verbs.run(settings) > settings.get("max_failed_fraction", Job.model_fields["max_failed_fraction"].default):
+    if not verbs.run(settings):
         ctx.exit(EXIT_ROWS_FAILED)
 
 
@@ -156,4 +162,4 @@ def show(name: str) -> None:
 @click.pass_context
 def simulate(ctx: click.Context) -> None:
     """Serve the simulated endpoint; it is no language model."""
-    import_module("nemocc_dask.verbs").simulate_command()(args=ctx.args, prog_name=ctx.command_path)
+    import_module("nemocc_dask.verbs").simulate_command(HELP)(args=ctx.args, prog_name=ctx.command_path)

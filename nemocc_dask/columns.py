@@ -13,6 +13,9 @@ SEGMENT_ID = "segment_id"
 SAMPLE = "sample"
 """int64. Which of several answers to one prompt a row holds; there from generate to postprocess."""
 
+TASK = "task"
+"""str. Whose result a row is, where one frame holds the results of several tasks."""
+
 DOCUMENT_TOKENS = "document_token_count"
 """int64. Tokens of the whole document."""
 SEGMENT_TOKENS = "segment_token_count"

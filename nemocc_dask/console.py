@@ -6,14 +6,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from nemocc_dask.columns import TEXT
 from nemocc_dask.io.manifest import RUN, Record
 from nemocc_dask.io.write import BOOKS, Output
 from nemocc_dask.tasks import TASKS, Task
@@ -22,6 +25,9 @@ LINE_EVERY_S = 10.0
 """Between two lines of progress where there is no terminal."""
 
 EXAMPLE_CHARACTERS = 220
+
+BAR_WIDTH = 20
+PREPARING = "preparing"
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------
@@ -62,7 +68,7 @@ class Tally:
 
     @property
     def rows(self) -> int:
-        """Rows there will be in all: those known, and as many for each partition not yet begun as for those that have."""
+        """Rows in all: those known, and as many for each partition not yet begun as for those that have."""
         if not self._prepared:
             return 0
         return round(self._counts["rows"] * (self.parts - self._parts_before) / len(self._prepared))
@@ -76,10 +82,11 @@ class Tally:
         """Where the job is, in one line."""
         left = max(0, self.rows - self.rows_done) / self.rows_per_s if self.rows_done else 0
         tokens = self._counts["prompt_tokens"], self._counts["completion_tokens"]
-        return (
-            f"{self.rows_done:,} of {'about ' if len(self._prepared) < self.parts - self._parts_before else ''}{self.rows:,} rows, "
-            f"{self.rows_per_s:,.0f}/s, {self._counts['failed']:,} failed, {tokens[0]:,} tokens in, {tokens[1]:,} out, "
-            f"{self.parts_done} of {self.parts} partitions, ETA {_duration(left)}"
+        about = "about " if len(self._prepared) < self.parts - self._parts_before else ""
+        return (  # what matters most comes first: a narrow terminal cuts off the end
+            f"{self.rows_done:,} of {about}{self.rows:,} rows, ETA {_duration(left)}, {self.rows_per_s:,.0f}/s, "
+            f"{self._counts['failed']:,} failed, {self.parts_done} of {self.parts} partitions, "
+            f"{tokens[0]:,} tokens in, {tokens[1]:,} out"
         )
 
 
@@ -104,50 +111,95 @@ def live_progress() -> Iterator[Tally]:
 
 
 def _show_bar(tally: Tally, ended: threading.Event) -> None:
-    columns = (SpinnerColumn(), BarColumn(bar_width=30), TextColumn("{task.description}"))
+    columns = (SpinnerColumn(), BarColumn(bar_width=BAR_WIDTH), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task("preparing", total=None)
+        shown = bar.add_task(PREPARING, total=None)
         while not ended.wait(0.2):
             if tally.parts:
                 _update(bar, shown, tally)
 
 
 def _update(bar: Progress, shown: TaskID, tally: Tally) -> None:
-    bar.update(shown, completed=tally.rows_done, total=tally.rows or None, description=tally.line())
+    room = max(0, bar.console.width - BAR_WIDTH - len("⠋ " + " "))
+    words = tally.line() if tally.rows else PREPARING
+    bar.update(shown, completed=tally.rows_done, total=tally.rows or None, description=words[:room])
 
 
 def _show_lines(tally: Tally, ended: threading.Event) -> None:
     while not ended.wait(LINE_EVERY_S):
-        print(tally.line() if tally.parts else "preparing", file=sys.stderr, flush=True)
+        print(tally.line() if tally.rows else PREPARING, file=sys.stderr, flush=True)
     if tally.parts:
         print(tally.line(), file=sys.stderr, flush=True)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
+UNBOUNDED = 10_000
+"""Columns of a page that nobody looks at through a window: lines are as long as they are."""
+
 
 def print_summary(books: Record, output: str) -> None:
     """What went in, came out and was dropped, and where the files are."""
-    console = Console()
-    console.print(_documents_line(books), highlight=False)
-    table = Table(title=None, header_style="bold")
-    for heading in (
-        "task",
-        "documents",
-        "segments",
-        "requests",
-        "failed",
-        "rejected",
-        "kept",
-        "tokens in",
-        "tokens out",
-    ):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
-    for name, account in books["tasks"].items():
-        table.add_row(name, *(f"{number:,}" for number in _row(account)))
+    console = _console()
+    console.print(_documents_line(books))
+    headings = ("task", "docs", "segments", "requests", "failed", "rejected", "kept", "tokens in", "tokens out")
+    table = _table(console, headings, names=1)
+    for name in _task_names(books):
+        table.add_row(name, *(f"{number:,}" for number in _row(books["tasks"][name])))
     console.print(table)
     for line in (*_reasons(books), *_places(books, output)):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line)
+
+
+def print_examples(books: Record, output: str) -> None:
+    """The beginning of one result of each task."""
+    console = _console()
+    console.print("One result of each task:", style="bold")
+    for name in _task_names(books):
+        field = books["identity"]["tasks"][name]["output_field"]
+        console.print(f"{name}: ", style="bold", end="")
+        console.print(_example(pq.read_table(f"{output}/{name}"), field, "⏎" if console.is_terminal else "/"))
+
+
+def print_tasks(tasks: Iterable[Task]) -> None:
+    """Name, output field and budgets of each task, in tokens."""
+    console = _console()
+    bounds = ("min doc", "min segment", "max input", "max output", "longest kept", "min result")
+    table = _table(console, ("task", "output field", *bounds), names=2)
+    for task in tasks:
+        numbers = (task.min_document_tokens, task.min_segment_tokens, task.max_input_tokens)
+        documents = ("-",) * 3 if task.makes_documents else numbers
+        shortest = "-" if task.makes_documents else task.min_result_tokens
+        row = (*documents, task.max_output_tokens, task.max_answer_tokens, shortest)
+        table.add_row(task.name, task.output_field, *map(str, row))
+    console.print(table)
+
+
+def _console() -> Console:
+    """A terminal as it is; elsewhere lines of any length, so that a file or a pipe gets nothing cut or wrapped."""
+    if hasattr(sys.stdout, "reconfigure"):  # texts may hold what a terminal of another encoding cannot show
+        sys.stdout.reconfigure(errors="replace")
+    width = None if sys.stdout.isatty() else UNBOUNDED
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def _table(console: Console, headings: Sequence[str], *, names: int) -> Table:
+    """A table whose first `names` columns are text, which is never cut. Where there is no terminal it is Markdown."""
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN, header_style="bold", show_edge=False)
+    table.padding = (0, 0) if console.is_terminal else (0, 1)
+    for position, words in enumerate(headings):
+        heading = words.replace(" ", "\n") if console.is_terminal else words  # then both tables fit 80 columns
+        if position < names:
+            table.add_column(heading, no_wrap=True)
+        else:
+            table.add_column(heading, justify="right", overflow="fold")
+    return table
+
+
+def _task_names(books: Record) -> list[str]:
+    """In the order of the catalogue, a user's own tasks last."""
+    order = list(TASKS)
+    return sorted(books["tasks"], key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _row(account: Record) -> tuple[int, ...]:
@@ -161,14 +213,16 @@ def _documents_line(books: Record) -> str:
     stages = books["documents"]["stages"]
     if not stages:
         return "No documents went in."
-    dropped = Counter({reason: number for stage in stages for reason, number in stage["rejected"].items()})
+    dropped = sum((Counter(stage["rejected"]) for stage in stages), Counter[str]())
     why = f" ({_list(dropped)})" if dropped else ""
-    return f"{stages[0]['rows_in']:,} documents went in, {sum(dropped.values()):,} were dropped{why}, {stages[-1]['rows_out']:,} went on."
+    went_in, went_on = stages[0]["rows_in"], stages[-1]["rows_out"]
+    return f"{went_in:,} documents went in, {sum(dropped.values()):,} were dropped{why}, {went_on:,} went on."
 
 
 def _reasons(books: Record) -> Iterator[str]:
     yield "Dropped on the way, by task and stage (lines, segments and answers, not documents alone):"
-    for name, account in books["tasks"].items():
+    for name in _task_names(books):
+        account = books["tasks"][name]
         stages = {**account["rejected"], **({"generate, no answer": account["failed"]} if account["failed"] else {})}
         if stages:
             yield f"  {name}: " + "; ".join(f"{stage}: {_list(reasons)}" for stage, reasons in stages.items())
@@ -181,47 +235,17 @@ def _list(reasons: Mapping[str, int]) -> str:
 def _places(books: Record, output: str) -> Iterator[str]:
     place = Output(output)
     yield "Files:"
-    for name in books["tasks"]:
+    for name in _task_names(books):
         yield f"  {place.path(name)}"
     yield f"  {place.path(f'{BOOKS}/rejected')} (every dropped row, with stage and reason)"
     yield f"  {place.path(RUN)} (the books)"
 
 
-def print_examples(books: Record, output: str) -> None:
-    """The beginning of one result of each task."""
-    console = Console()
-    console.print("One result of each task:", style="bold")
-    for name in books["tasks"]:
-        field = TASKS[name].output_field
-        results = pq.read_table(f"{output}/{name}", columns=[field]).column(0).to_pylist()
-        text = results[0] if results else "(none)"
-        console.print(f"{name}: ", style="bold", end="")
-        console.print(text[:EXAMPLE_CHARACTERS].replace("\n", " ⏎ "), markup=False, highlight=False)
-
-
-def print_tasks(tasks: Iterable[Task]) -> None:
-    """Name, output field and budgets of each task, in tokens."""
-    table = Table(header_style="bold")
-    headings = (
-        "task",
-        "output field",
-        "min document",
-        "min segment",
-        "max input",
-        "max output",
-        "longest kept",
-        "shortest result",
-    )
-    for position, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if position < 2 else "right")
-    for task in tasks:
-        numbers = (task.min_document_tokens, task.min_segment_tokens, task.max_input_tokens)
-        documents = ("–",) * 3 if task.makes_documents else numbers
-        shortest = "–" if task.makes_documents else task.min_result_tokens
-        table.add_row(
-            *map(
-                str,
-                (task.name, task.output_field, *documents, task.max_output_tokens, task.max_answer_tokens, shortest),
-            )
-        )
-    Console().print(table)
+def _example(results: pa.Table, field: str, line_break: str) -> str:
+    """The beginning of the first result, without the source text that some results begin with."""
+    if not results.num_rows:
+        return "(none)"
+    first = results.slice(0, 1).to_pylist()[0]
+    source = "" if field == TEXT else first[TEXT]
+    new = first[field].removeprefix(source).strip()
+    return str(new[:EXAMPLE_CHARACTERS].replace("\n", f" {line_break} "))

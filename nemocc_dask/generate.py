@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from nemocc_dask import columns
-from nemocc_dask.accounting import Outcome
+from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.llm import Answer, Answers, ChatRequest, Failure, Message, Results, answer_all, request_key
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.sieve import Sieve
@@ -43,7 +43,8 @@ def generate(
 
     Kept rows have the task's output field, `sample` and the ledger (`columns.LEDGER`). Stage `generate`, in answers: a
     row without an answer has failed; one whose answer is truncated, filtered or empty is rejected. Notes:
-    `http_requests`, `prompt_tokens` and `completion_tokens` of all that came. Zero rows send nothing.
+    `http_requests`, `prompt_tokens` and `completion_tokens` of all that came. Rows without a text are rejected before
+    that, at stage `ask`, in segments; where there are none, that stage is left out. Zero rows send nothing.
 
     Raises `EndpointRefusedError` where every request would be refused alike, and `ColumnNotFoundError`.
 
@@ -58,13 +59,24 @@ def generate(
     {'empty': 1}
     """
     resolved = config if config.max_tokens else config.replace(max_tokens=task.max_output_tokens)
-    requests = chat_requests(frame, task, resolved)
+    asked = _with_something_to_ask(frame, task)
+    requests = chat_requests(asked.kept, task, resolved)
     answers = answer_all(requests, endpoint, priority=priority, on_result=on_result, should_stop=should_stop)
     keys = [request_key(endpoint.model, request, choice) for request in requests for choice in range(resolved.n)]
-    sieve = Sieve(_answered(frame, task, answers, keys), stage="generate", unit="answers")
+    sieve = Sieve(_answered(asked.kept, task, answers, keys), stage="generate", unit="answers")
     _fail_unanswered(sieve, answers)
     _reject_useless(sieve, task)
-    return sieve.outcome(http_requests=answers.http_requests, **_usage(answers))
+    return chained(asked, sieve.outcome(http_requests=answers.http_requests, **_usage(answers)))
+
+
+def _with_something_to_ask(frame: Frame, task: Task) -> Outcome:
+    if task.makes_documents:
+        return Outcome(frame, (), ())
+    frames = frames_of(frame)
+    sieve = Sieve(frame, stage="ask", unit="segments")
+    sieve.reject(frames.mask(frames.kernels.is_blank(frames.texts(frame, columns.TEXT))), "empty_text")
+    outcome = sieve.outcome()
+    return outcome if outcome.rejected else Outcome(frame, (), ())
 
 
 def chat_requests(frame: Frame, task: Task, config: GenerationConfig) -> list[ChatRequest]:

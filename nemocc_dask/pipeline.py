@@ -91,6 +91,10 @@ def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_coun
         client.unsubscribe_topic(PROGRESS_TOPIC)
 
 
+_HERE = "127.0.0.1:0"
+"""For the cluster's web pages. None would take port 8787 and warn where another job has it, and let the network in."""
+
+
 @contextmanager
 def local_cluster(workers: int, threads_per_worker: int) -> Iterator[Client]:
     """A Dask cluster on this machine: in this process for one worker, in processes of their own for several."""
@@ -99,7 +103,8 @@ def local_cluster(workers: int, threads_per_worker: int) -> Iterator[Client]:
             n_workers=workers,
             threads_per_worker=threads_per_worker,
             processes=workers > 1,
-            dashboard_address=None,
+            dashboard_address=_HERE,
+            worker_dashboard_address=_HERE,
             silence_logs=50,
         ) as cluster,
         Client(cluster) as client,

@@ -68,8 +68,11 @@ def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None
         frame = frames_of(frame).attach(frame, {columns.REPHRASED_SEGMENT_TOKENS: lengths})
     sieve = Sieve(frame, stage="postprocess", unit="answers")
     sieve.reject(lengths > task.max_answer_tokens, "answer_too_long")
+    sieve.reject(_blank(sieve.frame, task.output_field), "empty")
+    cleaning = Cleaning(sieve, task, seed)
     for step in task.steps:
-        CLEANING[step.name](Cleaning(sieve, task, seed), **step.options)
+        CLEANING[step.name](cleaning, **step.options)
+    cleaning.replace(cleaning.kernels.strip(cleaning.answers))
     sieve.reject(_blank(sieve.frame, task.output_field), "empty_after_cleaning")
     return sieve.outcome()
 
@@ -147,9 +150,9 @@ def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
     cleaning.sieve.reject(np.array([result is None for result in results], dtype=np.bool_), "no_pairs")
 
 
-def _source_and_pairs(answer: str, source: str, keep: int, row: str) -> str | None:
+def _source_and_pairs(answer: str, source: str | None, keep: int, row: str) -> str | None:
     pairs = choose_pairs(parse_pairs(answer), keep=keep, rng=random.Random(row))
-    return f"{source}\n\n{format_pairs(pairs)}" if pairs else None
+    return "\n\n".join(filter(None, (source, format_pairs(pairs)))) if pairs else None
 
 
 def _row_names(frame: Frame) -> list[str]:

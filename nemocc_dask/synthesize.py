@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.admit import admit
 from nemocc_dask.generate import OnResult, ShouldStop, generate
@@ -78,7 +79,7 @@ def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe) -> Fram
 
 
 def _named(task: str, frame: Frame) -> Frame:
-    return frames_of(frame).attach(frame, {"task": pa.array([task] * len(frame), pa.large_string())})
+    return frames_of(frame).attach(frame, {columns.TASK: pa.array([task] * len(frame), pa.large_string())})
 
 
 def side_by_side(runners: Mapping[str, Callable[[], T]], *, stop: Callable[[], None]) -> dict[str, T]:

@@ -38,9 +38,10 @@ def read_job_file(path: str) -> dict[str, Any]:
     return settings
 
 
-def run(settings: Mapping[str, Any]) -> float:
-    """Run the job with live progress, print what came of it, and return the fraction of rows that failed."""
-    return failed_fraction(_run_and_show(Job(**settings)))
+def run(settings: Mapping[str, Any]) -> bool:
+    """Run the job with live progress, print what came of it, and return whether few enough rows failed."""
+    job = Job(**settings)
+    return failed_fraction(_run_and_show(job)) <= job.max_failed_fraction
 
 
 def _run_and_show(job: Job) -> Record:
@@ -57,7 +58,11 @@ def demo(output: str | None, latency: float) -> None:
     with Simulator(Knobs(latency_s=latency)) as endpoint:
         click.echo(f"A simulated endpoint, which is no language model, answers at {endpoint.base_url}.")
         job = Job(
-            input=documents, output=folder, samples=DEMO_SAMPLES, base_url=endpoint.base_url, model=endpoint.knobs.model
+            input=(documents,),
+            output=folder,
+            samples=DEMO_SAMPLES,
+            base_url=(endpoint.base_url,),
+            model=endpoint.knobs.model,
         )
         books = _run_and_show(job)
     print_examples(books, folder)
@@ -78,9 +83,9 @@ def show_task(name: str) -> None:
     click.echo(task_to_toml(find_task(name)), nl=False)
 
 
-def simulate_command() -> click.Command:
+def simulate_command(context_settings: Mapping[str, Any]) -> click.Command:
     """The verb `simulate`, with an option for each knob of the simulated endpoint."""
-    options = [
+    options: list[click.Parameter] = [
         click.Option(["--host"], default=LOCALHOST, show_default=True, help="Address to listen at."),
         click.Option(
             ["--port"], type=int, default=DEFAULT_PORT, show_default=True, help="Port to listen at; 0 takes a free one."
@@ -88,7 +93,11 @@ def simulate_command() -> click.Command:
         *(_knob_option(knob) for knob in fields(Knobs)),
     ]
     return click.Command(
-        "simulate", params=options, callback=_simulate, help="Serve the simulated endpoint; it is no language model."
+        "simulate",
+        params=options,
+        callback=_simulate,
+        context_settings=dict(context_settings),
+        help="Serve the simulated endpoint; it is no language model.",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from nemocc_dask.accounting import StageCount, add_stages
@@ -165,7 +166,7 @@ def check_identity(documents: Stages, by_task: Mapping[str, Stages]) -> None:
     for name, stages in {"documents": documents, **by_task}.items():
         for count in stages:
             _hold(count.missing == 0, name, count.stage, f"{count.missing} rows are unaccounted for")
-        for before, after in zip(stages, stages[1:], strict=False):
+        for before, after in pairwise(stages):
             if before.unit == after.unit:
                 _hold(
                     before.rows_out == after.rows_in,

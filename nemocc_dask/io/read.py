@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import glob
 import io
-import json
+import lzma
+import math
+import re
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,8 +22,12 @@ from nemocc_dask.errors import InputError
 
 PARQUET, JSONL = "parquet", "jsonl"
 _FORMATS = {".parquet": PARQUET, ".pq": PARQUET, ".jsonl": JSONL, ".ndjson": JSONL, ".json": JSONL}
-_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
+_HIDDEN = ("_", ".")
 _SAMPLE_BYTES = 1 << 16
+
+_DAMAGE = (OSError, EOFError, ImportError, ValueError, lzma.LZMAError, zlib.error)
+"""What opening, unpacking and reading a file raise; Arrow's own errors are some of these."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +65,23 @@ def _expanded(given: str) -> list[str]:
     filesystem, path = _located(given)
     if filesystem.isdir(path):
         return _in_folder(filesystem, path, given)
-    matches = sorted(filesystem.glob(path)) if glob.has_magic(path) else [path] if filesystem.exists(path) else []
+    matches = [path] if filesystem.exists(path) else sorted(filesystem.glob(path)) if glob.has_magic(path) else []
     if not matches:
         raise InputError(f"There is no file {given!r}. Give a file, a folder, a glob or an fsspec URL.")
     return [filesystem.unstrip_protocol(match) if "://" in given else match for match in matches]
 
 
 def _in_folder(filesystem: Any, path: str, given: str) -> list[str]:
-    hidden = ("_", ".")
-    names = [name for name in sorted(filesystem.find(path)) if not name.rsplit("/", 1)[-1].startswith(hidden)]
-    data = [name for name in names if _format_or_none(name)]
+    data = [name for name in sorted(filesystem.find(path)) if not _is_hidden(name, path) and _format_or_none(name)]
     if not data:
         raise InputError(f"The folder {given!r} holds no Parquet or JSONL file.")
     return [filesystem.unstrip_protocol(name) if "://" in given else name for name in data]
+
+
+def _is_hidden(name: str, folder: str) -> bool:
+    """True for bookkeeping such as `_SUCCESS` or `_delta_log/0.json`: a name below the folder begins so."""
+    below = name.removeprefix(folder.rstrip("/")).strip("/").split("/")
+    return any(part.startswith(_HIDDEN) for part in below)
 
 
 def _located(path: str) -> tuple[Any, str]:
@@ -84,9 +95,9 @@ def format_of(path: str) -> str:
     """`parquet` or `jsonl`, by the file's ending. Raises `InputError`."""
     found = _format_or_none(path)
     if found is None:
-        endings = ", ".join(_FORMATS)
         raise InputError(
-            f"The file {path!r} is of no known format. Known endings: {endings}, JSONL also with {', '.join(_COMPRESSIONS)}."
+            f"The file {path!r} is of no known format. Known endings: {', '.join(_FORMATS)}, and for JSONL any of them "
+            f"followed by {', '.join(_COMPRESSIONS)}."
         )
     return found
 
@@ -102,11 +113,14 @@ def _format_or_none(path: str) -> str | None:
 
 
 def plan_parts(files: Sequence[str], *, rows_per_partition: int, samples: int = 0) -> tuple[Part, ...]:
-    """Cut files into partitions of about `rows_per_partition` rows of equal size, then `samples` rows made from nothing.
+    """Cut files into partitions of equal size, about `rows_per_partition` rows, then `samples` rows made from nothing.
 
-    Raises `InputError` for a file that is empty or cannot be read.
+    A file without rows adds none. Raises `InputError` for a file that is torn or cannot be read, and where no file has
+    rows.
     """
     ranges = [(path, format_of(path), *span) for path in files for span in _spans(path, rows_per_partition)]
+    if files and not ranges:
+        raise InputError(f"There are no rows in the input: {', '.join(files[:3])}{', ...' if files[3:] else ''}.")
     ranges += [("", "", *span) for span in _even_spans(samples, rows_per_partition)]
     return tuple(Part(index, *each) for index, each in enumerate(ranges))
 
@@ -114,14 +128,20 @@ def plan_parts(files: Sequence[str], *, rows_per_partition: int, samples: int = 
 def _spans(path: str, rows_per_partition: int) -> list[tuple[int, int]]:
     if format_of(path) == PARQUET:
         return _even_spans(_parquet(path, lambda file: file.metadata.num_rows), rows_per_partition)
-    with _opened(path) as file:
-        sample = file.read(_SAMPLE_BYTES)
-        _refuse_if(not sample.strip(), path, "it is empty")
-        size = file_size(path)
-    if path.endswith(_COMPRESSIONS):
+    sample, size = _beginning(path), file_size(path)
+    if not sample.strip() and len(sample) < _SAMPLE_BYTES:
+        return []
+    if _compression(path):
         return [(0, 0)]
     bytes_per_row = len(sample) / max(1, sample.count(b"\n"))
-    return _even_spans(size, int(rows_per_partition * bytes_per_row))
+    return _even_spans(size, math.ceil(rows_per_partition * bytes_per_row))
+
+
+def _beginning(path: str) -> bytes:
+    sample: bytes = _read(path, lambda file: file.read(_SAMPLE_BYTES))
+    if not sample:
+        raise _unreadable(path, "it is empty")
+    return sample
 
 
 def _even_spans(length: int, most: int) -> list[tuple[int, int]]:
@@ -130,31 +150,33 @@ def _even_spans(length: int, most: int) -> list[tuple[int, int]]:
 
 
 def _parquet(path: str, look: Callable[[pq.ParquetFile], Any]) -> Any:
-    with _opened(path) as file:
-        try:
-            parquet = pq.ParquetFile(file)
-            _refuse_if(parquet.metadata.num_rows == 0, path, "it has no rows")
-            return look(parquet)
-        except (pa.ArrowInvalid, pa.ArrowIOError) as error:
-            raise _unreadable(path, str(error)) from None
+    return _read(path, lambda file: look(pq.ParquetFile(file)))
+
+
+def _read(path: str, look: Callable[[Any], Any]) -> Any:
+    """What `look` makes of the open file, unpacked where it is compressed. Raises `InputError`."""
+    try:
+        with _opened(path) as file:
+            return look(file)
+    except _DAMAGE as error:
+        raise _unreadable(path, str(error) or type(error).__name__) from None
 
 
 def _opened(path: str) -> Any:
-    try:
-        return fsspec.open(path, "rb", compression="infer").open()
-    except (OSError, ImportError, ValueError) as error:
-        raise _unreadable(path, str(error)) from None
+    compression = _compression(path)
+    if compression == "zstd":  # Arrow brings its own; fsspec needs another package for it
+        return pa.CompressedInputStream(pa.PythonFile(fsspec.open(path, "rb").open(), mode="r"), compression)
+    return fsspec.open(path, "rb", compression=compression).open()
+
+
+def _compression(path: str) -> str | None:
+    return next((name for ending, name in _COMPRESSIONS.items() if path.endswith(ending)), None)
 
 
 def file_size(path: str) -> int:
     """Bytes of a file."""
     filesystem, inner = _located(path)
     return int(filesystem.size(inner))
-
-
-def _refuse_if(refused: bool, path: str, reason: str) -> None:
-    if refused:
-        raise _unreadable(path, reason)
 
 
 def _unreadable(path: str, reason: str) -> InputError:
@@ -168,11 +190,18 @@ def schema_of(part: Part) -> pa.Schema:
     """Arrow schema of a part's file, or of its lines."""
     if part.format == PARQUET:
         return _parquet(part.file, lambda file: file.schema_arrow).remove_metadata()
-    inferred = _read_jsonl(part, None).schema
-    # Text that happens to look like a date is text: another part's may not.
-    return pa.schema(
-        [field.with_type(pa.string()) if pa.types.is_timestamp(field.type) else field for field in inferred]
-    )
+    return pa.schema([_without_dates(field) for field in _read_jsonl(part, None).schema])
+
+
+def _without_dates(field: pa.Field) -> pa.Field:
+    """The field, where what Arrow took for dates is text: JSON has no dates, and another part's text may be no date."""
+    if pa.types.is_timestamp(field.type):
+        return field.with_type(pa.string())
+    if pa.types.is_list(field.type):
+        return field.with_type(pa.list_(_without_dates(field.type.value_field)))
+    if pa.types.is_struct(field.type):
+        return field.with_type(pa.struct([_without_dates(inner) for inner in field.type]))
+    return field
 
 
 def read_part(part: Part, wanted: pa.Schema) -> pa.Table:
@@ -181,7 +210,12 @@ def read_part(part: Part, wanted: pa.Schema) -> pa.Table:
         table = _parquet(part.file, lambda file: _rows(file, part, wanted.names))
     else:
         table = _read_jsonl(part, wanted)
-    return table.select(wanted.names).cast(wanted)
+    try:
+        cast = table.select(wanted.names).cast(wanted)
+        cast.validate(full=True)  # text may not be UTF-8, which nobody else looks at
+    except pa.ArrowInvalid as error:
+        raise _unreadable(part.file, str(error)) from None
+    return cast
 
 
 def _rows(file: pq.ParquetFile, part: Part, names: list[str]) -> pa.Table:
@@ -194,38 +228,63 @@ def _rows(file: pq.ParquetFile, part: Part, names: list[str]) -> pa.Table:
 
 
 def _read_jsonl(part: Part, wanted: pa.Schema | None) -> pa.Table:
-    content = _lines(part)
+    content: bytes = _read(part.file, lambda file: _lines(file, part))
     if not content.strip():
         return wanted.empty_table() if wanted is not None else pa.schema([]).empty_table()
+    try:
+        return _parsed(content, wanted)
+    except pa.ArrowInvalid:
+        raise _unreadable(part.file, _first_bad_line(part, content, wanted)) from None
+
+
+def _parsed(content: bytes, wanted: pa.Schema | None) -> pa.Table:
     reading = pj.ReadOptions(block_size=len(content) + 1, use_threads=False)
     unexpected = "infer" if wanted is None else "ignore"
     parsing = pj.ParseOptions(explicit_schema=wanted, unexpected_field_behavior=unexpected)
-    try:
-        return pj.read_json(io.BytesIO(content), read_options=reading, parse_options=parsing)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise _unreadable(part.file, _first_bad_line(part, content) or str(error)) from None
+    table = pj.read_json(io.BytesIO(content), read_options=reading, parse_options=parsing)
+    table.validate(full=True)
+    return table
 
 
-def _lines(part: Part) -> bytes:
+def _lines(file: Any, part: Part) -> bytes:
     """The lines that begin in the part's range of bytes; all of a compressed file's."""
-    with _opened(part.file) as file:
-        if part.file.endswith(_COMPRESSIONS):
-            return bytes(file.read())
-        # The byte before the range tells whether a line begins at its first byte.
-        file.seek(max(0, part.start - 1))
-        begin = part.start + (len(file.readline()) - 1 if part.start else 0)
-        if begin >= part.stop:
-            return b""
-        file.seek(begin)
-        content = file.read(part.stop - begin)
-        return content if content.endswith(b"\n") else content + file.readline()
+    if _compression(part.file):
+        return bytes(file.read())
+    # The byte before the range tells whether a line begins at its first byte.
+    file.seek(max(0, part.start - 1))
+    begin = part.start + (len(file.readline()) - 1 if part.start else 0)
+    if begin >= part.stop:
+        return b""
+    file.seek(begin)
+    content: bytes = file.read(part.stop - begin)
+    return content if content.endswith(b"\n") else content + file.readline()
 
 
-def _first_bad_line(part: Part, content: bytes) -> str:
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            json.loads(line or b"null")
-        except ValueError as error:
-            where = f"line {number}" if part.start == 0 else f"line {number} from byte {part.start} on"
-            return f"{where} is no JSON ({error})"
+def _first_bad_line(part: Part, content: bytes, wanted: pa.Schema | None) -> str:
+    """Number of the first line that cannot be read after those before it, and why."""
+    lines = content.split(b"\n")
+    good, bad, reason = 0, len(lines), _complaint(lines, wanted)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        complaint = _complaint(lines[:middle], wanted)
+        good, bad, reason = (good, middle, complaint) if complaint else (middle, bad, reason)
+    return f"line {_lines_before(part) + bad}: {reason}"
+
+
+def _complaint(lines: list[bytes], wanted: pa.Schema | None) -> str:
+    content = b"\n".join(lines)
+    try:
+        _parsed(content, wanted) if content.strip() else None
+    except pa.ArrowInvalid as error:
+        return re.sub(r"^JSON parse error: |\.? in row \d+$", "", str(error).strip())
     return ""
+
+
+def _lines_before(part: Part) -> int:
+    """Lines of the file before the first that begins in the part: those that end before it, and the one it cuts."""
+    return int(_read(part.file, lambda file: _line_breaks(file, part.start - 1))) + 1 if part.start else 0
+
+
+def _line_breaks(file: Any, stop: int) -> int:
+    starts = range(0, stop, _SAMPLE_BYTES)
+    return sum(file.read(min(_SAMPLE_BYTES, stop - start)).count(b"\n") for start in starts)

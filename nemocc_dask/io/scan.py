@@ -1,4 +1,4 @@
-"""Which columns of the input a run reads, what it calls them, and which rows repeat an id: looked up before it starts."""
+"""Which columns of the input a run reads, what it calls them, which rows repeat an id: looked up before it starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nemocc_dask import columns
 from nemocc_dask.errors import ColumnNotFoundError, InputError
 from nemocc_dask.io.read import JSONL, Part, read_part, schema_of
+from nemocc_dask.text.engine import PANDAS
+
+FIRST_INEXACT = 2.0**53
+"""From here on not every whole number is a float64."""
 
 READERS = 4
 """Threads that look through the input before the run."""
@@ -66,7 +71,7 @@ def find_columns(
     schemas = _schemas(parts)
     _check_present(needed | dict.fromkeys(carried or (), "Mend --columns."), schemas)
     unified = _unified(list(schemas.values()), "the input files")
-    _check_types(unified, text_field, score_field)
+    _check_types(unified, id_field, text_field, score_field)
     kept = tuple(name for name in (unified.names if carried is None else carried) if name not in needed)
     _check_reserved(kept, reserved)
     return Columns(
@@ -75,7 +80,7 @@ def find_columns(
 
 
 def _schemas(parts: Sequence[Part]) -> dict[str, pa.Schema]:
-    """File → schema. A Parquet file has one; the parts of a JSONL file are each looked through, as any line may differ."""
+    """File → schema. A Parquet file has one; a JSONL file is looked through part by part, as any line may differ."""
     looked_at = list({(part.file, part.start if part.format == JSONL else 0): part for part in parts}.values())
     by_file: dict[str, pa.Schema] = {}
     with ThreadPoolExecutor(READERS) as readers:
@@ -98,7 +103,12 @@ def _check_present(needed: dict[str, str], schemas: dict[str, pa.Schema]) -> Non
                 raise ColumnNotFoundError.of(name, schema.names, where=where, remedy=remedy)
 
 
-def _check_types(schema: pa.Schema, text_field: str, score_field: str | None) -> None:
+def _check_types(schema: pa.Schema, id_field: str, text_field: str, score_field: str | None) -> None:
+    if pa.types.is_nested(schema.field(id_field).type):
+        raise InputError(
+            f"The column {id_field!r} is of type {schema.field(id_field).type} and has to hold one number or string a "
+            "row. Name another with --id-field."
+        )
     text = schema.field(text_field).type
     if not (pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_null(text)):
         raise InputError(
@@ -139,7 +149,18 @@ def find_repeated_ids(parts: Sequence[Part], found: Columns) -> dict[int, npt.ND
 
 def _id_hashes(part: Part, found: Columns) -> pd.DataFrame:
     """Two 64-bit hashes of each id: with both, two of 10^9 ids are mistaken for one with a chance below 10^-20."""
-    ids = read_part(part, pa.schema([found.schema.field(found.id)])).column(0).to_pandas()
+    table = read_part(part, pa.schema([found.schema.field(found.id)]))
+    _check_exact(table.column(0), part, found.id)
+    ids = PANDAS.from_table(table)[found.id]
     keys = {"one": "0123456789123456", "two": "6543219876543210"}
     hashed = {name: pd.util.hash_pandas_object(ids, index=False, hash_key=key) for name, key in keys.items()}
     return pd.DataFrame(hashed | {"known": ids.notna()})
+
+
+def _check_exact(ids: pa.ChunkedArray, part: Part, id_field: str) -> None:
+    """Raises `InputError` for numbers so large that their floating-point type makes several of them one."""
+    if pa.types.is_floating(ids.type) and (pc.max(pc.abs(ids)).as_py() or 0) >= FIRST_INEXACT:
+        raise InputError(
+            f"The column {id_field!r} of {part.file!r} holds numbers too large for their type, {ids.type}, to tell "
+            "them apart. Store them as 64-bit integers or as strings, or name another column with --id-field."
+        )

@@ -20,7 +20,7 @@ WRITTEN = frozenset({columns.SEGMENT_ID, columns.SAMPLE, *columns.TOKEN_COUNTS, 
 
 
 def shard_schema(task: Task, documents: pa.Schema) -> pa.Schema:
-    """Columns of a task's shards. documents: the input's columns by the run's names; empty for rows made from nothing."""
+    """Columns of a task's shards. documents: the input's columns by the run's names; none for rows from nothing."""
     if task.makes_documents:
         own = [(columns.ID, pa.int64()), (columns.LANGUAGE, pa.string()), (columns.TEXT, pa.string())]
         return pa.schema([pa.field(*field) for field in own] + _LEDGER)
@@ -57,6 +57,6 @@ def _array(frame: Any, field: pa.Field) -> Any:
     if field.name not in frame.columns:
         return pa.nulls(len(frame), field.type)
     try:
-        return pa.chunked_array(pa.array(frame[field.name], from_pandas=True)).cast(field.type)
-    except pa.ArrowInvalid as error:
+        return pa.array(frame[field.name], type=field.type, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise FrameError(f"The column {field.name!r} cannot be written as {field.type}: {error}.") from None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
+import math
 import os
 import uuid
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nemocc_dask.text.engine import PANDAS
+from nemocc_dask.errors import JobError
 
 BOOKS = "_nemocc"
 """Folder of the run's own files, beside the shards."""
@@ -28,7 +33,13 @@ class Output:
         self._filesystem, self._root = fsspec.core.url_to_fs(url)
 
     def __reduce__(self) -> tuple[type[Output], tuple[str]]:
-        return (Output, (self.url,))
+        # A relative path means something in this process alone; a worker may stand in another folder.
+        return (Output, (self._root if self._is_local else self.url,))
+
+    @property
+    def _is_local(self) -> bool:
+        protocol = self._filesystem.protocol
+        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
     def path(self, name: str) -> str:
         """Address of a file in the folder, as a person or a reader would name it."""
@@ -49,26 +60,30 @@ class Output:
         return str(self._filesystem.cat_file(self._inner(name)).decode("utf-8"))
 
     def write_text(self, name: str, text: str) -> None:
-        """Write the file whole."""
+        """Write the file whole. Raises `JobError` where that is not possible."""
         self._write(name, text.encode("utf-8"))
 
     def write_table(self, name: str, table: pa.Table, format: str) -> None:
-        """Write the table whole, as `parquet` or `jsonl`."""
-        buffer = io.BytesIO()
-        if format == "parquet":
-            pq.write_table(table, buffer)
-        else:
-            PANDAS.from_table(table).to_json(buffer, orient="records", lines=True, force_ascii=False)
-        self._write(name, buffer.getvalue())
+        """Write the table whole, as `parquet` or `jsonl`. Raises `JobError` where that is not possible."""
+        self._write(name, _parquet(table) if format == "parquet" else _json_lines(table))
 
     def _inner(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
     def _write(self, name: str, content: bytes) -> None:
-        if "file" not in _protocols(self._filesystem):
+        try:
+            self._put(name, content)
+        except OSError as error:
+            raise JobError(
+                f"The file {self.path(name)} cannot be written: {error}. Mend that and run the same command again: "
+                "what is finished stays."
+            ) from None
+
+    def _put(self, name: str, content: bytes) -> None:
+        if self._is_local:
+            _write_beside(self._inner(f"{BOOKS}/unfinished/{uuid.uuid4().hex}"), self._inner(name), content)
+        else:
             self._filesystem.pipe_file(self._inner(name), content)
-            return
-        _write_beside(self._inner(f"{BOOKS}/unfinished/{uuid.uuid4().hex}"), self._inner(name), content)
 
 
 def _write_beside(beside: str, final: str, content: bytes) -> None:
@@ -81,5 +96,36 @@ def _write_beside(beside: str, final: str, content: bytes) -> None:
     os.replace(beside, final)
 
 
-def _protocols(filesystem: Any) -> tuple[str, ...]:
-    return (filesystem.protocol,) if isinstance(filesystem.protocol, str) else tuple(filesystem.protocol)
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _json_lines(table: pa.Table) -> bytes:
+    """One JSON object a line; of no rows a blank line, because an empty file looks like one that was torn."""
+    lines = (json.dumps(_plain(row), ensure_ascii=False, allow_nan=False) for row in table.to_pylist())
+    return ("\n".join(lines) + "\n").encode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: dates as ISO 8601, decimals as text, durations in seconds, bytes in base64, no NaN."""
+    match value:
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal():
+            return str(value)
+        case bytes():
+            return base64.b64encode(value).decode("ascii")
+    return value

@@ -17,7 +17,10 @@ SLACK_TOKENS = 2
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\{(document|language|code)\}")
 _RESERVED_NAMES = {"input"}
-_RESERVED_FIELDS = {columns.ID, columns.SEGMENT_ID, *columns.TOKEN_COUNTS, *columns.LEDGER, *columns.REJECT}
+_RESERVED_FIELDS = {
+    *(columns.ID, columns.SEGMENT_ID, columns.SAMPLE, columns.TASK),
+    *(*columns.TOKEN_COUNTS, *columns.LEDGER, *columns.REJECT),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

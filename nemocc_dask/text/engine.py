@@ -132,7 +132,8 @@ class _Pandas:
         return self.attach(pd.DataFrame(index=range(rows)), columns)
 
     def from_table(self, table: pa.Table) -> pd.DataFrame:
-        return table.to_pandas(types_mapper=_NULLABLE)
+        frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE)
+        return frame
 
     def mask(self, flags: pa.BooleanArray) -> Mask:
         return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)

@@ -46,11 +46,14 @@ _COMMENT = r"/\*+[ \t\n!](?:[^*]|\*+[^*/])*\*+/"
 _ADDRESS = rf"(?:https?|ftp|file)://(?:[!-)+-;=?-_a-~]|\*+[/{_LETTERS}])+"
 _DUNDER = r"__[0-9A-Za-z_]*__"
 _QUOTED_NAME = r"""["']_[0-9A-Za-z_]+["']"""
+# A piece ends with its word: a letter of it left over would let the next sign open emphasis.
+_WORD_ON = rf"[{_LETTERS}][_*{_ALL_LETTERS}]*"
 # Emphasis that a letter follows is a product, a pointer or a glob: `*a, *b`, `x *y*z`.
-_STARS_BEFORE_LETTER = rf"\*+(?:{_CODE}|[^*`\n \t])(?:(?:{_CODE}|[^*`\n])*(?:{_CODE}|[^*`\n \t]))?\*+[{_LETTERS}]"
+_STARS_BEFORE_LETTER = rf"\*+(?:{_CODE}|[^*`\n \t])(?:(?:{_CODE}|[^*`\n])*(?:{_CODE}|[^*`\n \t]))?\*+{_WORD_ON}"
 _STARS_BEFORE_SUFFIX = rf"\*[^*`\n \t]+\*\.[{_LETTERS}]"
 _UNDERSCORES_BEFORE_LETTER = (
-    rf"_+(?:{_CODE}|[^_`\n \t])(?:(?:{_CODE}|[^_`\n])*(?:{_CODE}|[^_`\n \t]))?_+[.@/(\[=]?[{_ALL_LETTERS}]"
+    rf"_+(?:{_CODE}|[^_`\n \t])(?:(?:{_CODE}|[^_`\n])*(?:{_CODE}|[^_`\n \t]))?_+"
+    rf"[.@/(\[=]?[{_ALL_LETTERS}][_*{_ALL_LETTERS}]*"
 )
 _STARS_AFTER_LETTER = rf"[{_LETTERS})\]}}^]_*\*+|[./]\*[0-9A-Za-z.?+)|($\"'_]"
 _UNDERSCORES_AFTER_LETTER = rf"[{_ALL_LETTERS})\]}}./\\@#$&=^~%<>:]_+"

@@ -57,9 +57,16 @@ def test_fields_that_are_none_are_left_out():
     assert body == {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "n": 1}
 
 
-def test_extra_kwargs_have_the_last_word():
-    """Fields of the user's own replace those of the same name."""
-    assert request_body("m", request(extra_kwargs={"temperature": 2, "model": "x"}))["model"] == "x"
+def test_extra_kwargs_reach_the_wire():
+    """Fields of the user's own stand beside the others under their own names."""
+    assert request_body("m", request(extra_kwargs={"min_p": 0.1}))["min_p"] == 0.1
+
+
+@pytest.mark.parametrize("field", ["model", "messages", "stream", "seed", "n", "temperature"])
+def test_extra_kwargs_replace_no_field(field):
+    """What has a setting of its own is said there: a second say could buy answers that are then thrown away."""
+    with pytest.raises(SettingError, match=field):
+        request(extra_kwargs={field: 1})
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}])

@@ -15,6 +15,11 @@ from nemocc_dask.text.markdown import remove_markdown
 STAYS = [
     *(
         "my_snake_case",
+        "_a_b_c_",
+        "_my_name_ of x_y_",
+        "*a*b_c_",
+        "x = *a*b*c* d",
+        "f(*a*b*c*)",
         "2*3*4=24",
         "__init__",
         "2**3**4",

@@ -1,0 +1,171 @@
+"""What several test files need: frames of each kind, a small tokenizer, simulated and scripted endpoints."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import dask.dataframe as dd
+import pandas as pd
+import pytest
+from corpora import TRAINING_SENTENCES
+from scripted import ScriptedEndpoint
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from nemocc_dask.llm import close_runtime
+from nemocc_dask.settings import Endpoint
+from nemocc_dask.simulate import Knobs, Simulator
+from nemocc_dask.tasks import TASKS
+from nemocc_dask.tokens import TokenCounter
+
+KINDS = ("pandas", "dask", "cudf")
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--frames", default="pandas,dask", help=f"Kinds of frames to test the accessor on, of {', '.join(KINDS)}."
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "frames" in metafunc.fixturenames:
+        kinds = [kind.strip() for kind in metafunc.config.getoption("--frames").split(",")]
+        unknown = set(kinds) - set(KINDS)
+        if unknown:
+            raise pytest.UsageError(f"--frames knows {', '.join(KINDS)}, not {', '.join(sorted(unknown))}.")
+        metafunc.parametrize("frames", kinds, indirect=True, scope="session")
+
+
+class PandasFrames:
+    """Makes frames of one kind from columns, and brings them back as pandas."""
+
+    def make(self, columns: dict[str, Any] | pd.DataFrame) -> Any:
+        return pd.DataFrame(columns)
+
+    def rows(self, frame: Any) -> pd.DataFrame:
+        return frame.reset_index(drop=True)
+
+
+class DaskFrames(PandasFrames):
+    """Dask frames of three partitions, the last one often short, for a document is nobody's neighbour for ever."""
+
+    def make(self, columns: dict[str, Any] | pd.DataFrame) -> Any:
+        frame = pd.DataFrame(columns)
+        return dd.from_pandas(frame, npartitions=min(3, max(1, len(frame))), sort=False)
+
+    def rows(self, frame: Any) -> pd.DataFrame:
+        return frame.compute().reset_index(drop=True)
+
+
+class CudfFrames(PandasFrames):
+    def make(self, columns: dict[str, Any] | pd.DataFrame) -> Any:
+        import cudf
+
+        return cudf.DataFrame(pd.DataFrame(columns))
+
+    def rows(self, frame: Any) -> pd.DataFrame:
+        return frame.to_pandas().reset_index(drop=True)
+
+
+@pytest.fixture(scope="session")
+def frames(request: pytest.FixtureRequest) -> PandasFrames:
+    """A kind of frame: `make(columns)` makes one, `rows(frame)` gives its rows as pandas."""
+    if request.param == "cudf":
+        _skip_without_a_gpu()
+    return {"pandas": PandasFrames, "dask": DaskFrames, "cudf": CudfFrames}[request.param]()
+
+
+def _skip_without_a_gpu() -> None:
+    if importlib.util.find_spec("cudf") is None:
+        pytest.skip("cudf is not installed")
+    from cuda.bindings import driver
+
+    if driver.cuInit(0)[0] != 0 or driver.cuDeviceGetCount()[1] == 0:
+        pytest.skip("there is no CUDA device")
+
+
+# --- tokenizers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE of a thousand tokens that puts one `<s>` before a prompt, as a tokenizer.json."""
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    small_bpe().save(str(path))
+    return path
+
+
+def small_bpe() -> Tokenizer:
+    """Trained on the prompts too, so that they take about as many tokens as with a tokenizer of a real model."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=2000, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False)
+    prompts = [words for task in TASKS.values() for words in (task.prompt, task.system_prompt)]
+    bpe.train_from_iterator([*TRAINING_SENTENCES, *prompts], trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return bpe
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_file: Path) -> TokenCounter:
+    """The small tokenizer, counting."""
+    return TokenCounter(tokenizer_file)
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer_directory(tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small tokenizer with a chat template, as a directory."""
+    fast = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file), bos_token="<s>", chat_template=CHAT_TEMPLATE)
+    directory = tmp_path_factory.mktemp("chat-tokenizer")
+    fast.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer(chat_tokenizer_directory: Path) -> TokenCounter:
+    """The small tokenizer with a chat template, counting."""
+    return TokenCounter(chat_tokenizer_directory)
+
+
+# --- endpoints --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def simulate() -> Iterator[Callable[..., Simulator]]:
+    """Starts simulated endpoints with the given knobs, and stops them after the test."""
+    with ExitStack() as running:
+        yield lambda **knobs: running.enter_context(Simulator(Knobs(**knobs)))
+        close_runtime()
+
+
+@pytest.fixture
+def simulator(simulate: Callable[..., Simulator]) -> Simulator:
+    """A fast simulated endpoint without faults."""
+    return simulate()
+
+
+@pytest.fixture
+def endpoint(simulator: Simulator) -> Endpoint:
+    """The fast simulated endpoint, as a job knows it."""
+    return Endpoint(base_url=simulator.base_url, model="simulated")
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedEndpoint]:
+    """A real server whose replies a test writes, `scripted.reply = function of the request's body`."""
+    with ScriptedEndpoint() as server:
+        yield server
+        close_runtime()
