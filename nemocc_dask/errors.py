@@ -93,7 +93,15 @@ class FrameError(CallerError, TypeError):
     def not_text(cls, column: str, dtype: object) -> FrameError:
         """A column that has to hold text and does not."""
         return cls(
-            f"The column {column!r} is of type {dtype} and has to hold text. Convert it, or name another column."
+            f"The column {column!r} is of type {dtype} and has to hold text, in Unicode. Convert it, or name another."
+        )
+
+    @classmethod
+    def not_comparable(cls, column: str, dtype: object) -> FrameError:
+        """A column whose values cannot be told apart, such as lists."""
+        return cls(
+            f"The column {column!r} is of type {dtype} and holds values that cannot be compared. "
+            "Make them text or numbers."
         )
 
     @classmethod

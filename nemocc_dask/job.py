@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from nemocc_dask.errors import NemoccError, SettingError
@@ -16,6 +18,7 @@ from nemocc_dask.io.manifest import (
     VERSION,
     PartRecord,
     Record,
+    Sums,
     add_up,
     check_identity,
     open_output,
@@ -37,6 +40,9 @@ from nemocc_dask.tasks import TASKS, Step, Task, find_task, read_task
 from nemocc_dask.tokens import TokenCounter
 
 MULTILINGUAL_TASK = "multilingual_qa"
+
+WRITE_BOOKS_EVERY_S = 1.0
+"""While a job runs; what is finished is on disk anyway, in the partitions' own records."""
 
 
 class Progress(Protocol):
@@ -184,19 +190,20 @@ class _Run:
         repeated = find_repeated_ids(of_files, found) if found else {}
         self.works = [Work(part, tuple(repeated.get(part.index, ()))) for part in self.parts]
         self.plan = self._plan(tasks, tokenizer, found)
-        self.records: dict[int, PartRecord] = read_records(output, range(len(self.parts))) if earlier else {}
+        records = read_records(output, range(len(self.parts))) if earlier else {}
+        self.done = set(records)
+        self.sums = add_up(records.values())
+        self.books_written_at = 0.0
 
     def to_its_end(self, progress: Progress) -> Record:
-        left = [work for work in self.works if work.part.index not in self.records]
+        left = [work for work in self.works if work.part.index not in self.done]
         if left:
             check_endpoint(self.plan.recipe.endpoint)
-        progress.started(len(self.works), len(self.records))
+        progress.started(len(self.works), len(self.done))
         self._write_books("running")
         try:
             for text in self._finished(left, progress):
-                record = PartRecord.from_json(text)
-                self.records[record.index] = record
-                self._write_books("running")
+                self._count(PartRecord.from_json(text))
                 progress.part_done()
         except KeyboardInterrupt:
             self._write_books("interrupted")
@@ -204,8 +211,15 @@ class _Run:
         except NemoccError as error:
             self._write_books("stopped", str(error))
             raise
-        check_identity(*add_up(self.records.values()))
+        check_identity(self.sums)
         return self._write_books("done")
+
+    def _count(self, record: PartRecord) -> None:
+        """Add a finished partition to the books, which are written now and then only: there may be many partitions."""
+        self.done.add(record.index)
+        self.sums = self.sums + Sums.of(record)
+        if time.monotonic() - self.books_written_at > WRITE_BOOKS_EVERY_S:
+            self._write_books("running")
 
     def _finished(self, left: list[Work], progress: Progress) -> Iterator[str]:
         with self._cluster() as client:
@@ -253,7 +267,6 @@ class _Run:
         )
 
     def _write_books(self, state: str, error: str | None = None) -> Record:
-        documents, by_task = add_up(self.records.values())
         books = {
             "version": VERSION,
             "state": state,
@@ -264,10 +277,11 @@ class _Run:
             "settings": self.job.model_dump(mode="json", exclude={"task"}),
             "identity": self.identity,
             "rows_per_partition": self.rows_per_partition,
-            "parts": {"all": len(self.parts), "done": len(self.records)},
-            "documents": {"stages": [count.as_record() for count in documents]},
-            "tasks": {name: task_account(stages) for name, stages in by_task.items()},
+            "parts": {"all": len(self.parts), "done": len(self.done)},
+            "documents": {"stages": [count.as_record() for count in self.sums.documents]},
+            "tasks": {name: task_account(stages) for name, stages in self.sums.tasks.items()},
         }
+        self.books_written_at = time.monotonic()
         self.output.write_text(RUN, json.dumps(books, indent=1, ensure_ascii=False, default=dict))
         return books
 
@@ -283,6 +297,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@lru_cache
 def _versions() -> dict[str, str]:
     packages = ("nemocc-dask", "dask", "distributed", "pandas", "pyarrow", "aiohttp", "transformers", "gigatoken")
     return {name: importlib.metadata.version(name) for name in packages}

@@ -18,6 +18,9 @@ from nemocc_dask.worker import PROGRESS_TOPIC
 TOKEN = "nemocc"
 """Begins the names of this package's tasks on the dashboard."""
 
+CUTTING_TOKENS = (f"{TOKEN}-preprocess", f"{TOKEN}-split-documents")
+"""Tasks that cut documents into segments, and leave those of a document in one partition."""
+
 PartitionFunction = Callable[..., Any]
 OnCounts = Callable[[int, Mapping[str, int]], None]
 
@@ -39,7 +42,7 @@ def map_ranges(
     make: PartitionFunction, label: str, /, *, rows: int, rows_per_partition: int, **settings: Any
 ) -> dd.DataFrame:
     """A Dask dataframe whose partitions `make(first, stop, **settings)` makes of ranges of row numbers, lazily."""
-    firsts = range(0, rows, rows_per_partition)
+    firsts = range(0, max(1, rows), rows_per_partition)  # one empty partition rather than none, which Dask refuses
     stops = [min(first + rows_per_partition, rows) for first in firsts]
     meta = make(0, 0, **settings)
     return dd.from_map(
@@ -50,7 +53,7 @@ def map_ranges(
 def documents_together(frame: dd.DataFrame) -> dd.DataFrame:
     """The frame with all rows of a document in one partition and in order.
 
-    Where every operation since this package last touched the frame kept partitions as they were, they are together.
+    Where every operation since documents were cut into segments kept partitions as they were, they are together.
     Otherwise rows are moved by a shuffle on `id`, which reads everything before it first.
     """
     if _partitions_kept(frame.expr):
@@ -65,7 +68,7 @@ def _sorted(part: Any, *, order: list[str]) -> Any:
 
 def _partitions_kept(expr: Expr) -> bool:
     while isinstance(expr, Blockwise):
-        if isinstance(expr, MapPartitions) and str(expr.operand("token")).startswith(TOKEN):
+        if isinstance(expr, MapPartitions) and expr.operand("token") in CUTTING_TOKENS:
             return True
         expr = expr.dependencies()[0] if expr.dependencies() else None
     return False

@@ -152,7 +152,7 @@ def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
 
 def _source_and_pairs(answer: str, source: str | None, keep: int, row: str) -> str | None:
     pairs = choose_pairs(parse_pairs(answer), keep=keep, rng=random.Random(row))
-    return "\n\n".join(filter(None, (source, format_pairs(pairs)))) if pairs else None
+    return "\n\n".join(filter(None, ((source or "").strip(), format_pairs(pairs)))) if pairs else None
 
 
 def _row_names(frame: Frame) -> list[str]:

@@ -90,8 +90,9 @@ def route(
         sieve.reject(np.isnan(_scores(sieve.frame)), "null_score")
         sieve.reject(_scores(sieve.frame) < (-np.inf if min_score is None else min_score), "below_min_score")
         sieve.reject(_scores(sieve.frame) > (np.inf if max_score is None else max_score), "above_max_score")
-        taken = [each.takes(_scores(sieve.frame)) for each in routes]
-        sieve.reject(~np.logical_or.reduce(taken), "no_route")
+        nobody = np.zeros(len(sieve.frame), dtype=np.bool_)
+        taken = np.logical_or.reduce([nobody, *(each.takes(_scores(sieve.frame)) for each in routes)])
+        sieve.reject(~taken, "no_route")
     return Routed(sieve.outcome(), tuple(_by_task(sieve.frame, routes)))
 
 

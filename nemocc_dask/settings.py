@@ -6,6 +6,7 @@ graph, no pickle and no report.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,6 +19,9 @@ DEFAULT_TOP_P = 0.9
 """Nucleus mass of the published Nemotron-CC recipe."""
 
 Positive = Annotated[int, Field(gt=0)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Nucleus = Annotated[float, Field(gt=0, le=1)]
+Stop = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -77,16 +81,16 @@ class GenerationConfig(Settings):
     max_tokens: Positive | None = None
     n: Positive = 1
     seed: int | None = 0
-    stop: tuple[str, ...] | None = None
-    temperature: Annotated[float, Field(ge=0)] | None = DEFAULT_TEMPERATURE
+    stop: tuple[Stop, ...] | None = None
+    temperature: Temperature | None = DEFAULT_TEMPERATURE
     top_k: int | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = DEFAULT_TOP_P
+    top_p: Nucleus | None = DEFAULT_TOP_P
     extra_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("stop", mode="before")
     @classmethod
     def _one_string_is_a_list_of_one(cls, stop: Any) -> Any:
-        return (stop,) if isinstance(stop, str) else stop
+        return ((stop,) if isinstance(stop, str) else stop) or None
 
     @field_validator("extra_kwargs")
     @classmethod
@@ -130,7 +134,7 @@ class Endpoint(Settings):
     @field_validator("base_url")
     @classmethod
     def _an_http_address(cls, base_url: str) -> str:
-        if not base_url.startswith(("http://", "https://")):
+        if not re.match(r"https?://[^/]", base_url):
             raise ValueError("it has to start with http:// or https://, such as http://localhost:8000/v1")
         return base_url.rstrip("/")
 
@@ -184,14 +188,14 @@ class Job(Settings):
     max_retries: Annotated[int, Field(ge=0, description="Times a request is sent again, at most.")] = 5
     base_delay: Annotated[Seconds, Field(description="Seconds before the first retry; doubles with each.")] = 1.0
     timeout: Annotated[Seconds, Field(description="Seconds one request may take.")] = 300.0
-    temperature: Annotated[float | None, Field(ge=0, description="Sampling temperature.")] = DEFAULT_TEMPERATURE
-    top_p: Annotated[float | None, Field(gt=0, le=1, description="Nucleus mass.")] = DEFAULT_TOP_P
+    temperature: Annotated[Temperature | None, Field(description="Sampling temperature.")] = DEFAULT_TEMPERATURE
+    top_p: Annotated[Nucleus | None, Field(description="Nucleus mass.")] = DEFAULT_TOP_P
     top_k: Annotated[int | None, Field(description="Most likely tokens to draw from; default: the endpoint's.")] = None
     seed: Annotated[int | None, Field(description="Seed of sampling and of every choice the run makes.")] = 0
     max_tokens: Annotated[Positive | None, Field(description="Most tokens of an answer; default: each task's own.")] = (
         None
     )
-    stop: Annotated[tuple[str, ...], Field(description="String at which an answer ends.")] = ()
+    stop: Annotated[tuple[Stop, ...], Field(description="String at which an answer ends.")] = ()
     n: Annotated[Positive, Field(description="Answers per prompt, each a row.")] = 1
     extra_kwargs: Annotated[dict[str, Any], Field(description="Further fields of each request, as JSON.")] = Field(
         default_factory=dict

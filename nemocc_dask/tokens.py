@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def _loaded(source: Any) -> _Loaded:
     key = source if isinstance(source, str) else id(source)
     with _loading:
         if key not in _by_source:
-            _by_source[key] = _Loaded(_load(source) if isinstance(source, str) else source)
+            _by_source[key] = _Loaded(load_tokenizer(source) if isinstance(source, str) else source)
         return _by_source[key]
 
 
@@ -191,8 +192,20 @@ def _gigatoken_count(tokenizer: Any) -> Count:
 # --- where tokenizers come from ---------------------------------------------------------------------------------------
 
 
-def _load(source: str) -> Any:
-    _quiet_transformers()
+def load_tokenizer(source: str) -> Any:
+    """The Hugging Face tokenizer behind a name, directory or file, made anew. Raises `TokenizerError`.
+
+    >>> load_tokenizer(DEFAULT_TOKENIZER).is_fast
+    True
+    """
+    with warnings.catch_warnings():
+        # Of no use to anybody who loads a tokenizer: that no progress bar can be drawn in a notebook.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        _quiet_transformers()
+        return _loaded_from(source)
+
+
+def _loaded_from(source: str) -> Any:
     path = Path(source)
     if source == DEFAULT_TOKENIZER:
         return _from_directory(_default_directory())

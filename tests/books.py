@@ -22,7 +22,7 @@ def rejects(outcome: Outcome) -> pd.DataFrame:
 
 
 def assert_accounted(outcome: Outcome, rows_in: int) -> None:
-    """Rows in = rows out + rejected + failed at every stage, counts agree with the rows themselves, stages follow on."""
+    """Rows in = rows out + rejected + failed at every stage, counts are those of the rows, stages follow on."""
     assert outcome.stages[0].rows_in == rows_in
     assert outcome.stages[-1].rows_out == len(outcome.kept)
     for count in outcome.stages:

@@ -112,7 +112,9 @@ def small_bpe() -> Tokenizer:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=2000, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False
+    )
     prompts = [words for task in TASKS.values() for words in (task.prompt, task.system_prompt)]
     bpe.train_from_iterator([*TRAINING_SENTENCES, *prompts], trainer)
     bpe.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])

@@ -25,7 +25,9 @@ def text(seed: object, *, lines: int = 3, sentences_per_line: int = 3) -> str:
     """A document of so many lines, each of other sentences: the seed decides which."""
     draw = random.Random(f"{seed}")
     return "\n".join(
-        " ".join(f"{draw.choice(TRAINING_SENTENCES)[:-1]} in case {draw.randrange(1000)}." for _ in range(sentences_per_line))
+        " ".join(
+            f"{draw.choice(TRAINING_SENTENCES)[:-1]} in case {draw.randrange(1000)}." for _ in range(sentences_per_line)
+        )
         for _ in range(lines)
     )
 

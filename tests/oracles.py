@@ -12,7 +12,7 @@ BUDGETS = (435, 655, 1171, 1792)
 class Segment(NamedTuple):
     """A segment: its document, its number there, its text, and the tokens it was packed by."""
 
-    id: object
+    document: object
     segment_id: int
     text: str
     tokens: int
@@ -20,10 +20,11 @@ class Segment(NamedTuple):
 
 def packed(documents: Iterable[tuple[object, str]], count: Callable[[str], int], max_tokens: int) -> list[Segment]:
     """Next-fit: the lines of each document, put together while their tokens and one for each line break fit."""
-    return [segment for id, text in documents for segment in _packed_lines(id, text, count, max_tokens)]
+    lines = (_packed_lines(document, text, count, max_tokens) for document, text in documents)
+    return [segment for segments in lines for segment in segments]
 
 
-def _packed_lines(id: object, text: str, count: Callable[[str], int], max_tokens: int) -> list[Segment]:
+def _packed_lines(document: object, text: str, count: Callable[[str], int], max_tokens: int) -> list[Segment]:
     segments: list[Segment] = []
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         tokens = count(line)
@@ -32,5 +33,5 @@ def _packed_lines(id: object, text: str, count: Callable[[str], int], max_tokens
             last = segments.pop()
             segments.append(last._replace(text=f"{last.text}\n{line}", tokens=last.tokens + 1 + tokens))
         else:
-            segments.append(Segment(id, len(segments), line, tokens))
+            segments.append(Segment(document, len(segments), line, tokens))
     return segments

@@ -23,7 +23,9 @@ class Reply(NamedTuple):
     delay_s: float = 0.0
 
 
-def chat(*texts: str | None, finish_reason: str = "stop", model: str = "m-1", usage: Any = (7, 11), **how: Any) -> Reply:
+def chat(
+    *texts: str | None, finish_reason: str = "stop", model: str = "m-1", usage: Any = (7, 11), **how: Any
+) -> Reply:
     """A completion with one choice per text; `usage` None leaves it out."""
     choices = [{"index": i, "message": {"content": t}, "finish_reason": finish_reason} for i, t in enumerate(texts)]
     body: dict[str, Any] = {"choices": choices, "model": model}

@@ -50,13 +50,16 @@ rows_of_documents = st.lists(
 def test_what_is_kept_is_what_an_obvious_loop_keeps(rows):
     """Kept are the rows with an id not seen before, in the whole input, and a text that is more than white space."""
     frame = pd.DataFrame(
-        {"id": pd.array([id for id, _ in rows], dtype="Int64"), "text": pd.Series([text for _, text in rows], dtype="str")}
+        {
+            "id": pd.array([key for key, _ in rows], dtype="Int64"),
+            "text": pd.Series([text for _, text in rows], dtype="str"),
+        }
     )
     seen, expected = set(), []
-    for position, (id, text) in enumerate(rows):
-        if id is not None and id not in seen and (text or "").strip():
+    for position, (key, text) in enumerate(rows):
+        if key is not None and key not in seen and (text or "").strip():
             expected.append(position)
-        seen.add(id)
+        seen.add(key)
     outcome = admit(frame)
     assert outcome.kept.index.tolist() == expected
     assert_accounted(outcome, len(rows))

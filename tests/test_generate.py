@@ -16,7 +16,8 @@ from scripted import Reply, chat, document_in, error
 from nemocc_dask import columns
 from nemocc_dask.errors import ColumnNotFoundError, EndpointRefusedError, SettingError
 from nemocc_dask.generate import generate
-from nemocc_dask.settings import Endpoint, GenerationConfig
+from nemocc_dask.job import run_job
+from nemocc_dask.settings import Endpoint, GenerationConfig, Job
 from nemocc_dask.tasks import TASKS
 
 DISTILL = TASKS["distill"]
@@ -50,7 +51,7 @@ def test_each_answer_finds_its_row(scripted):
 
 
 def test_a_row_says_what_its_answer_cost(scripted):
-    """The ledger holds model, finish reason, tokens as the endpoint counts them, attempts and seconds, in fixed types."""
+    """The ledger holds model, finish reason, the endpoint's token counts, attempts and seconds, in fixed types."""
     scripted.reply = lambda body: chat("x", model="m-2026", usage=(12, 34), delay_s=0.05)
     kept = asked(segments(2), scripted).kept
     row = kept.iloc[0]
@@ -71,7 +72,9 @@ def test_usage_that_is_not_told_is_missing(scripted):
 
 def test_the_request_is_the_tasks(scripted):
     """What goes over the wire are the task's prompts round the segment, its max tokens, and the sampling."""
-    asked(segments(1), scripted, config=GenerationConfig(seed=3, top_k=40, stop=["A", "B"], extra_kwargs={"min_p": 0.1}))
+    asked(
+        segments(1), scripted, config=GenerationConfig(seed=3, top_k=40, stop=["A", "B"], extra_kwargs={"min_p": 0.1})
+    )
     (body,) = scripted.bodies
     assert body.pop("messages") == list(DISTILL.messages(document="number 0."))
     assert body == {
@@ -100,7 +103,7 @@ def test_an_endpoint_that_gives_one_answer_at_a_time_is_asked_again(simulate):
     """Where the endpoint ignores n, the rows are there all the same."""
     one_by_one = simulate(max_n=1)
     outcome = generate(corpus(4), DISTILL, endpoint=simulated(one_by_one), config=GenerationConfig(n=3))
-    assert outcome.kept["id"].tolist() == [id for id in range(100, 104) for _ in range(3)]
+    assert outcome.kept["id"].tolist() == [row for row in range(100, 104) for _ in range(3)]
     assert one_by_one.stats()["requests"] == outcome.stages[0].notes["http_requests"] == 12
 
 
@@ -189,14 +192,16 @@ def test_an_endpoint_that_refuses_all_stops_the_phase(scripted, status):
     assert len(scripted.bodies) < 50
 
 
-def test_a_refusal_comes_back_from_a_dask_worker_as_what_it_is(scripted):
-    """Pickled as Dask does on its way from a worker, the error is still an `EndpointRefusedError` with its words."""
+def test_a_refusal_comes_back_from_a_dask_worker_as_what_it_is(scripted, tokenizer, tmp_path):
+    """An endpoint that refuses in the midst of a job stops it with that error and its words, not with Dask's."""
+    corpus(3).to_parquet(tmp_path / "in.parquet")
     scripted.reply = lambda body: error(401, "go away")
-    with pytest.raises(EndpointRefusedError) as refusal:
-        asked(segments(3), scripted)
-    received = loads(dumps(error_message(refusal.value)["exception"]))
+    job = Job(
+        input=str(tmp_path / "in.parquet"), output=str(tmp_path / "out"), task="distill", model="m",
+        base_url=scripted.endpoint().base_url, tokenizer=tokenizer.source,
+    )  # fmt: skip
     with pytest.raises(EndpointRefusedError, match="go away"):
-        raise deserialize(*received) if isinstance(received, tuple) else getattr(received, "data", received)
+        run_job(job)
 
 
 def test_a_key_that_is_not_set_stops_before_the_first_request(scripted, monkeypatch):

@@ -1,4 +1,4 @@
-"""A document's segments meet again: in order, with their costs added up, never over a gap, never with another document."""
+"""A document's segments meet again: in order, costs added up, never over a gap or with another document."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_segments_are_joined_in_order(tokenizer):
 
 
 def test_costs_are_added_up(tokenizer):
-    """Tokens, attempts and seconds of a joined row are sums, its request ids a list, and its counts those of the whole."""
+    """Tokens, attempts and seconds of a joined row are sums, request ids a list, and counts those of the whole."""
     frame = answered((7, 0, 0, "A."), (7, 1, 0, "B."), (7, 2, 0, "C."))
     (row,) = postprocess(frame, FREE, tokenizer=tokenizer).kept.itertuples()
     assert (row.prompt_tokens, row.completion_tokens, row.attempts, row.latency_s) == (30, 15, 3, 0.75)

@@ -1,6 +1,6 @@
 """What goes wrong in other systems of this kind, seen by running them, and does not here: rows, requests and secrets.
 
-Mistakes with texts are in `test_known_mistakes_in_texts`. Each test's number is that of its entry in the project's list.
+Mistakes with texts are in `test_known_mistakes_in_texts`. A test's number is that of its mistake in one list for both.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_fact_01_no_answer_survives(tokenizer, scripted):
 
 
 def test_fact_02_one_failed_row_of_ten(scripted):
-    """Elsewhere one bad row of ten costs ten requests and gives no row; here nine come out and one says why it did not."""
+    """Elsewhere one bad row of ten costs ten requests and gives no row; here nine come out and one says why not."""
     scripted.reply = lambda body: error(400, "not this") if document_in(body) == "row 6." else chat("fine")
     outcome = generate(
         rows_of([f"row {row}." for row in range(10)]), DISTILL, endpoint=scripted.endpoint(), config=GenerationConfig()
@@ -103,7 +103,7 @@ def test_fact_04_a_rate_limited_row_costs_one_request_and_its_retries(scripted, 
 
 @pytest.mark.parametrize("words", ["failed to generate", "prompt has 1429 tokens", "rate limit", "timeout 503"])
 def test_fact_04_words_of_an_error_cause_no_retry(scripted, words):
-    """Elsewhere "failed to gene-rate" and "1429 tokens" are taken for rate limits; here a 400 is final, whatever it says."""
+    """Elsewhere "gene-rate" and "1429 tokens" are taken for rate limits; here a 400 is final, whatever it says."""
     asked, outcome = one_bad_row(scripted, error(400, words), max_retries=3)
     assert asked == 1 and rejects(outcome)["detail"].tolist() == [words]
 
@@ -112,7 +112,7 @@ def test_fact_04_words_of_an_error_cause_no_retry(scripted, words):
     ("reply", "reason"), [(error(503), "http_503"), (error(429), "http_429"), (chat("late", delay_s=0.5), "timeout")]
 )
 def test_fact_04_what_passes_is_tried_again(scripted, reply, reason):
-    """Elsewhere 503 and time-outs are not tried again; here they are, as often as allowed, and then fail by their name."""
+    """Elsewhere 503 and time-outs are not tried again; here they are, as often as allowed, then fail by name."""
     asked, outcome = one_bad_row(scripted, reply, max_retries=2, timeout=0.2)
     assert asked == 3 and reasons(outcome) == {"generate": {reason: 1}}
 
@@ -132,9 +132,7 @@ def test_fact_04_a_server_that_asks_for_time_gets_it(scripted):
 def test_fact_05_what_the_endpoint_says_is_kept(scripted):
     """Elsewhere finish reason, usage and all answers but the first are thrown away; here each is in the row."""
     scripted.reply = lambda body: chat("one", "two", finish_reason="stop", usage=(70, 30))
-    kept = generate(
-        rows_of(["a"]), DISTILL, endpoint=scripted.endpoint(), config=GenerationConfig(n=2)
-    ).kept
+    kept = generate(rows_of(["a"]), DISTILL, endpoint=scripted.endpoint(), config=GenerationConfig(n=2)).kept
     assert kept["distill"].tolist() == ["one", "two"] and kept["finish_reason"].tolist() == ["stop", "stop"]
     assert kept["prompt_tokens"].sum() == 70 and kept["completion_tokens"].sum() == 30
 
@@ -150,7 +148,7 @@ def test_fact_05_what_was_set_goes_over_the_wire(scripted):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_fact_06_each_task_asks_for_what_it_keeps(name, scripted):
-    """Elsewhere every task asks for 1600 tokens and drops, once paid for, what is over 598; here each asks for its own."""
+    """Elsewhere all ask for 1600 tokens and drop, once paid for, what is over 598; here each asks for its own."""
     task = TASKS[name]
     generate(corpus(1).assign(language="French"), task, endpoint=scripted.endpoint(), config=GenerationConfig())
     assert scripted.bodies[0]["max_tokens"] == task.max_output_tokens == task.max_answer_tokens + 2
@@ -175,10 +173,12 @@ def test_fact_06_settings_that_ask_for_less_keep_what_they_ask_for(scripted, tok
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads"])
 def test_fact_17_a_choice_depends_on_seed_row_and_task_alone(scheduler, tokenizer, endpoint):
-    """Elsewhere pairs are drawn by a generator no seed reaches; here they are the same in any partitions and any run."""
+    """Elsewhere pairs are drawn by a generator no seed reaches; here they are the same in any partitions and run."""
 
     def chosen(partitions, seed):
-        frame = dd.from_pandas(corpus(6, lines=2), npartitions=partitions).nemocc.preprocess("diverse_qa", tokenizer=tokenizer)
+        frame = dd.from_pandas(corpus(6, lines=2), npartitions=partitions).nemocc.preprocess(
+            "diverse_qa", tokenizer=tokenizer
+        )
         answers = frame.nemocc.generate("diverse_qa", endpoint=endpoint)
         with dask.config.set(scheduler=scheduler):
             results = answers.nemocc.postprocess("diverse_qa", tokenizer=tokenizer, seed=seed).compute()
@@ -190,19 +190,22 @@ def test_fact_17_a_choice_depends_on_seed_row_and_task_alone(scheduler, tokenize
 
 def test_fact_17_the_language_is_seeded_and_in_the_row(endpoint):
     """Elsewhere the language is drawn unseeded and forgotten; here it stands in the row, and a seed draws it again."""
-    drawn = [
-        ncc.from_nothing(samples=40, seed=seed, rows_per_partition=size).nemocc.generate("multilingual_qa", endpoint=endpoint)
-        .compute()[["id", "language"]].values.tolist()
-        for seed, size in ((0, 40), (0, 7), (1, 40))
-    ]  # fmt: skip
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert {language for _, language in drawn[0]} == set(TASKS["multilingual_qa"].languages)
+
+    def drawn(seed, size):
+        rows = ncc.from_nothing(samples=40, seed=seed, rows_per_partition=size)
+        answers = rows.nemocc.generate("multilingual_qa", endpoint=endpoint).compute()
+        return answers[["id", "language"]].values.tolist()
+
+    assert drawn(0, 40) == drawn(0, 7) != drawn(1, 40)
+    assert {language for _, language in drawn(0, 40)} == set(TASKS["multilingual_qa"].languages)
 
 
 def test_fact_17_an_id_may_be_of_any_type(tokenizer):
     """The choice for row 7 is the same whether ids were read as numbers, nullable numbers or fixed-width ones."""
     pairs = "\n".join(f"- Question: What is {number}? Answer: A number." for number in range(8))
-    frame = pd.DataFrame({"id": [7], "segment_id": 0, "text": [text(1)], "segment_token_count": 45, "diverse_qa": [pairs]})
+    frame = pd.DataFrame(
+        {"id": [7], "segment_id": 0, "text": [text(1)], "segment_token_count": 45, "diverse_qa": [pairs]}
+    )
     results = {
         postprocess(frame.astype({"id": kind}), TASKS["diverse_qa"], tokenizer=tokenizer).kept["diverse_qa"].item()
         for kind in ("int64", "int32", "Int64", "int64[pyarrow]")
@@ -221,7 +224,12 @@ HEAVY = (
 def python(code, **environment):
     """Runs code in a Python of its own, and returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -229,7 +237,7 @@ def python(code, **environment):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["demo", "--help"]])
 def test_fact_22_help_starts_nothing(arguments):
-    """Elsewhere a cluster starts before the help is printed; here the command line imports nothing heavy to print it."""
+    """Elsewhere a cluster starts before the help is printed; here nothing heavy is imported to print it."""
     said, imported = python(
         "import json, sys\n"
         "from nemocc_dask.cli import nemocc\n"
@@ -254,7 +262,9 @@ def test_fact_22_the_accessor_is_there_whatever_is_imported_first(first):
 
 def test_fact_22_a_key_is_no_argument():
     """Elsewhere keys are arguments, seen by everyone on the machine; here there is only the name of a variable."""
-    options = python("from nemocc_dask.cli import nemocc\nprint([o for p in nemocc.commands['run'].params for o in p.opts])")
+    options = python(
+        "from nemocc_dask.cli import nemocc\nprint([o for p in nemocc.commands['run'].params for o in p.opts])"
+    )
     assert [option for option in json.loads(options.replace("'", '"')) if "key" in option] == ["--api-key-env"]
 
 

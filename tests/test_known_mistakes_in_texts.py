@@ -1,6 +1,6 @@
 """What goes wrong with texts in other systems of this kind, seen by running them, and does not here, phase by phase.
 
-Each test's number is that of its entry in the project's list.
+A test's number is that of its mistake, as in `test_known_mistakes`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nemocc_dask.preprocess import max_segment_tokens, preprocess
 from nemocc_dask.route import quality_routes, route
 from nemocc_dask.settings import GenerationConfig
 from nemocc_dask.tasks import TASKS, Task, task_from_toml, task_to_toml
+from nemocc_dask.tasks.prompts import PAIRS_MARKER
 
 MARKERS = {"wikipedia_paraphrasing": "Here is a paraphrased version:", "distill": "Paraphrased Text:"}
 PLAIN = Task(name="plain", output_field="made", prompt="{document}", max_input_tokens=103, max_output_tokens=200)
@@ -66,13 +67,15 @@ def test_fact_07_links_keep_their_words(tokenizer):
 
 @pytest.mark.parametrize("name", MARKERS)
 def test_fact_08_quotes_come_off_in_one_pair_only(name, tokenizer):
-    """Elsewhere "A" and "B" loses its outer quotes; here one pair that encloses the whole comes off, curly or straight."""
+    """Elsewhere "A" and "B" loses its outer quotes; here one pair round the whole comes off, curly or straight."""
     given = ('"A" and "B"', '"All of it."', "“All of it.”", "“A” and “B”", 'He said "no".')
     cleaned = results(name, *(f"{MARKERS[name]} {words}" for words in given), tokenizer=tokenizer)
     assert cleaned == ['"A" and "B"', "All of it.", "All of it.", "“A” and “B”", 'He said "no".']
 
 
-@pytest.mark.parametrize("bullets", [("* ", "* "), ("• ", "• "), ("1. ", "2. "), ("1) ", "2) "), ("- ", "- "), ("", "")])
+@pytest.mark.parametrize(
+    "bullets", [("* ", "* "), ("• ", "• "), ("1. ", "2. "), ("1) ", "2) "), ("- ", "- "), ("", "")]
+)
 @pytest.mark.parametrize("preamble", ["", "Here is the list:\n\n", "Sure! Here are the facts:\n"])
 def test_fact_09_a_list_keeps_its_first_fact(bullets, preamble, tokenizer):
     """Elsewhere lists in *, • or 1. lose their first fact; here every fact stays, and the preamble is none."""
@@ -88,7 +91,7 @@ LAYOUTS = {
     "bold": "**Question:** Does iron rust?\n**Answer:** Yes.",
     "lower case": "question: Does iron rust? answer: Yes.",
     "with a preamble": "Of course! Here you are.\n\n- Question: Does iron rust? Answer: Yes.",
-    "under its marker": f"{'Here are the questions and answers based on the provided text:'}\n- Question: Does iron rust? Answer: Yes.",
+    "under its marker": f"{PAIRS_MARKER}\n- Question: Does iron rust? Answer: Yes.",
     "with a note": "- Question: Does iron rust? Answer: Yes.\n\nNote: these pairs are based on the text.",
     "and a question": "- Question: Does iron rust? Answer: Yes.\n\nLet me know if you need more!",
 }
@@ -96,7 +99,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_fact_10_pairs_are_read_in_any_layout(layout, tokenizer):
-    """Elsewhere any layout but one gives nothing, and a closing note sticks to the last pair; here the pair comes out."""
+    """Elsewhere any layout but one gives nothing, and a note sticks to the last pair; here the pair comes out."""
     given = LAYOUTS[layout]
     assert results("diverse_qa", given, tokenizer=tokenizer) == ["Source.\n\nQuestion: Does iron rust?\nAnswer: Yes."]
 
@@ -105,15 +108,19 @@ def test_fact_10_pairs_are_chosen_by_a_seed(tokenizer):
     """Elsewhere pairs are sampled unseeded; here the same seed chooses the same pairs in the same order."""
     task = TASKS["diverse_qa"]
     given = "\n".join(f"- Question: What is {number}? Answer: A number." for number in range(8))
-    frame = pd.DataFrame({"id": range(9), "segment_id": 0, "text": text(1), "segment_token_count": 45, "diverse_qa": given})
-    chosen = [postprocess(frame, task, tokenizer=tokenizer, seed=seed).kept["diverse_qa"].tolist() for seed in (3, 3, 4)]
+    frame = pd.DataFrame(
+        {"id": range(9), "segment_id": 0, "text": text(1), "segment_token_count": 45, "diverse_qa": given}
+    )
+    chosen = [
+        postprocess(frame, task, tokenizer=tokenizer, seed=seed).kept["diverse_qa"].tolist() for seed in (3, 3, 4)
+    ]
     assert chosen[0] == chosen[1] != chosen[2]
     assert len(set(chosen[0])) > 5  # and rows with the same pairs do not all keep the same ones
 
 
 @pytest.mark.parametrize("name", MARKERS)
 def test_fact_11_a_marker_is_found_however_dressed(name, tokenizer):
-    """Elsewhere a marker after a blank line, in bold or in curly quotes counts as missing; here it is found and taken off."""
+    """Elsewhere a marker after a blank line, in bold or in curly quotes counts as missing; here it is found."""
     marker = MARKERS[name]
     dressed = (f"\n\n{marker}\n", f"**{marker}**\n", f"“{marker}” ", f"## {marker}\n", f"{marker.lower()}\n")
     cleaned = results(name, *(f"{before}Iron rusts." for before in dressed), tokenizer=tokenizer)
@@ -124,7 +131,7 @@ def test_fact_11_a_marker_is_found_however_dressed(name, tokenizer):
 
 
 def test_fact_12_an_overlong_line_does_not_vanish(tokenizer):
-    """Elsewhere a line over the budget vanishes and its neighbours are joined; here every word of it is in a segment."""
+    """Elsewhere a line over the budget vanishes and its neighbours are joined; here all its words are in segments."""
     long = " ".join(text(seed, lines=1) for seed in range(4))
     assert count(long, tokenizer) > 100
     document = f"Before it.\n{long}\nAfter it."
@@ -167,7 +174,7 @@ def test_fact_13_a_count_is_of_tokens(tokenizer):
 
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if not task.makes_documents])
 def test_fact_13_the_overhead_is_the_real_one(name, tokenizer, chat_tokenizer):
-    """Elsewhere a prompt of 512 tokens becomes one of 548; here template and system words count, the placeholder does not."""
+    """Elsewhere a prompt of 512 tokens has 548; here template and system words count, the placeholder does not."""
     task = TASKS[name]
     placeholder = count("{document}", tokenizer)
     for counter in (tokenizer, chat_tokenizer):
@@ -182,7 +189,7 @@ def test_fact_13_the_overhead_is_the_real_one(name, tokenizer, chat_tokenizer):
 
 
 def test_fact_14_documents_of_one_id_do_not_interleave(tokenizer, scripted):
-    """Elsewhere two documents of one id become one, line by line; here the second is rejected, or, let in, stays apart."""
+    """Elsewhere two documents of one id become one, line by line; here the second is rejected, or stays apart."""
     frame = pd.DataFrame({"id": [7, 7], "text": [text(1, lines=3), text(2, lines=3)]})
     assert reasons(admit(frame)) == {"read": {"duplicate_id": 1}}
     scripted.reply = lambda body: chat(f"Here is a paraphrased version:\n{document_in(body)}")
@@ -226,7 +233,7 @@ def test_fact_14_line_ends_of_other_systems_leave_nothing(end, tokenizer):
 
 @pytest.mark.parametrize("cut", [1, 2, 7])
 def test_fact_15_segments_meet_again_across_partitions(cut, tokenizer, endpoint):
-    """Elsewhere segments in another batch are never joined; here one row per document comes out, whatever the batches."""
+    """Elsewhere segments in another batch are never joined; here one row per document comes out in any batches."""
     task, frame = "wikipedia_paraphrasing", corpus(4, lines=30)
     answers = frame.nemocc.preprocess(task, tokenizer=tokenizer).nemocc.generate(task, endpoint=endpoint)
     assert len(answers) > 8
@@ -243,7 +250,7 @@ BRACES = 'Use {"a": {"b": [1]}}, {0}, {}, {document}, {language} and %s in \\1 \
 
 
 def test_fact_16_a_prompt_may_hold_json(scripted):
-    """Elsewhere braces in a prompt raise KeyError; here only the placeholder is filled in, also after a way through TOML."""
+    """Elsewhere braces in a prompt raise KeyError; here only the placeholder is filled in, also read from TOML."""
     task = dataclasses.replace(PLAIN, prompt='Answer as {"text": "..."} about {document} {other}.')
     for form in (task, task_from_toml(task_to_toml(task), where="own.toml")):
         generate(pd.DataFrame({"text": ["iron"]}), form, endpoint=scripted.endpoint(), config=GenerationConfig())

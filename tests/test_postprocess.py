@@ -87,7 +87,7 @@ def test_counts_are_of_the_answer_and_of_the_result(tokenizer):
 
 @pytest.mark.parametrize("task", [WIKIPEDIA, DISTILL], ids=lambda task: task.name)
 def test_a_marked_answer_loses_its_marker_and_its_wrapping(task, tokenizer):
-    """The marker is looked for as it may come, taken off, and then the quotes round the whole; without it a row goes."""
+    """The marker is found as it may come and taken off, then the quotes round the whole; without it a row goes."""
     marker = task.steps[1].options["prefix"]
     given = (
         f"{marker}\nIron rusts.",
@@ -155,12 +155,17 @@ def test_a_made_document_may_have_to_begin_with_its_code(tokenizer):
     outcome = postprocess(given, strict, tokenizer=tokenizer)
     assert outcome.kept["language"].tolist() == ["French", "German"]
     assert reasons(outcome) == {"postprocess": {"language_code_missing": 2}}
-    assert postprocess(given, MULTILINGUAL, tokenizer=tokenizer).kept["text"].tolist() == given["text"].str.strip().tolist()
+    assert (
+        postprocess(given, MULTILINGUAL, tokenizer=tokenizer).kept["text"].tolist()
+        == given["text"].str.strip().tolist()
+    )
 
 
 def test_a_task_of_ones_own_lists_its_steps(tokenizer):
     """Steps run in the order in which a task lists them."""
-    own = dataclasses.replace(FREE["distill"], steps=(Step("normalize_bullets"), Step("remove_lines", {"pattern": "x+"})))
+    own = dataclasses.replace(
+        FREE["distill"], steps=(Step("normalize_bullets"), Step("remove_lines", {"pattern": "x+"}))
+    )
     assert postprocess(answers(own, "- xx\n- Iron."), own, tokenizer=tokenizer).kept["distill"].tolist() == ["Iron."]
 
 

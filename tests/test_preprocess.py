@@ -1,4 +1,4 @@
-"""Preprocessing: documents become segments that fit the prompt, nothing is lost unsaid, and nothing is joined over a gap."""
+"""Preprocessing: documents become segments that fit the prompt; nothing is lost unsaid or joined over a gap."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_segments_are_those_of_the_obvious_way(tokenizer, rows):
     frame = documents(*(lines_of(*row) for row in rows))
     outcome = preprocess(frame, dataclasses.replace(SMALL, min_document_tokens=0), tokenizer=tokenizer)
     by_hand = packed(zip(frame["id"], frame["text"], strict=True), lambda line: count(line, tokenizer), 40)
-    expected = [(one.id, one.segment_id, one.text) for one in by_hand if count(one.text, tokenizer) >= 3]
+    expected = [(one.document, one.segment_id, one.text) for one in by_hand if count(one.text, tokenizer) >= 3]
     kept = outcome.kept
     assert list(zip(kept["id"], kept["segment_id"], kept["text"], strict=True)) == expected
     assert_accounted(outcome, len(rows))
@@ -161,7 +161,7 @@ def test_an_overlong_line_is_split(tokenizer):
 
 
 def test_dropping_an_overlong_line_stays_a_choice(tokenizer):
-    """Dropped instead, it is rejected as too long, and its neighbours are two segments with a number missing between."""
+    """Dropped instead, it is rejected as too long, and a number is missing between its neighbours."""
     outcome = preprocess(documents(OVERLONG), SMALL, tokenizer=tokenizer, overlong="drop")
     assert outcome.kept["segment_id"].tolist() == [0, 2]
     assert reasons(outcome) == {"filter_lines": {"line_too_long": 1}}
@@ -181,7 +181,9 @@ def test_whatever_the_lines_the_books_balance(tokenizer, overlong, rows):
     outcome = preprocess(frame, SMALL, tokenizer=tokenizer, overlong=overlong)
     assert_accounted(outcome, len(rows))
     assert (outcome.kept["segment_token_count"] <= 40).all()
-    assert outcome.kept.groupby("id")["segment_id"].apply(lambda ids: ids.is_monotonic_increasing and ids.is_unique).all()
+    assert (
+        outcome.kept.groupby("id")["segment_id"].apply(lambda ids: ids.is_monotonic_increasing and ids.is_unique).all()
+    )
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -284,5 +286,7 @@ def test_joining_twice_is_joining_once():
     draw = random.Random(0)
     frame = documents(*(text(seed, lines=20) for seed in range(3)))
     parts = split_documents(frame)
-    once = join_segments(parts.assign(segment_token_count=[draw.randrange(30) for _ in range(len(parts))]), max_tokens=50)
+    once = join_segments(
+        parts.assign(segment_token_count=[draw.randrange(30) for _ in range(len(parts))]), max_tokens=50
+    )
     assert_frame_equal(join_segments(once, max_tokens=50), once)

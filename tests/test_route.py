@@ -49,12 +49,12 @@ def test_a_document_goes_where_an_obvious_rule_sends_it(scores, above, low, high
     frame = pd.DataFrame({"id": range(len(scores)), "quality_score": pd.array(scores, dtype="Float64")})
     routed = route(frame, quality_routes(high_above=above), min_score=low, max_score=high)
     kept = [
-        (id, score)
-        for id, score in enumerate(scores)
+        (row, score)
+        for row, score in enumerate(scores)
         if score is not None and (low is None or score >= low) and (high is None or score <= high)
     ]
-    assert sent(routed)["distill"] == [id for id, score in kept if score > above]
-    assert sent(routed)["wikipedia_paraphrasing"] == [id for id, score in kept if score <= above]
+    assert sent(routed)["distill"] == [row for row, score in kept if score > above]
+    assert sent(routed)["wikipedia_paraphrasing"] == [row for row, score in kept if score <= above]
     assert_accounted(routed.documents, len(scores))
 
 
@@ -97,7 +97,7 @@ def test_with_a_rule_the_score_has_to_be_there():
     """A missing or textual score column is the caller's mistake, named."""
     with pytest.raises(ColumnNotFoundError, match="'quality_score'"):
         route(pd.DataFrame({"id": [1]}), quality_routes())
-    with pytest.raises(FrameError, match="'quality_score' .* has to hold numbers"):
+    with pytest.raises(FrameError, match=r"'quality_score' .* has to hold numbers"):
         route(pd.DataFrame({"id": [1], "quality_score": ["12"]}), quality_routes())
 
 
@@ -131,7 +131,7 @@ def test_partitions_do_not_matter():
     """Documents routed in three partitions are sent where they are when routed in one."""
     parts = [route(BUCKETS[at : at + 7], quality_routes()) for at in (0, 7, 14)]
     together = sent(route(BUCKETS, quality_routes()))
-    assert {name: sum((sent(part)[name] for part in parts), []) for name in together} == together
+    assert {name: [row for part in parts for row in sent(part)[name]] for name in together} == together
 
 
 def test_the_given_frame_is_not_changed():

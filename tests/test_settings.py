@@ -98,7 +98,9 @@ def test_equal_settings_travel_and_name_tasks_alike(settings):
     """Settings pickle to equal ones, and equal ones give Dask tasks one name; another value, another name."""
     again = pickle.loads(pickle.dumps(settings))
     assert again == settings and tokenize(again) == tokenize(settings)
-    assert tokenize(Endpoint(base_url="http://h/v1", model="a")) != tokenize(Endpoint(base_url="http://h/v1", model="b"))
+    assert tokenize(Endpoint(base_url="http://h/v1", model="a")) != tokenize(
+        Endpoint(base_url="http://h/v1", model="b")
+    )
 
 
 def test_no_secret_is_inside(monkeypatch):

@@ -1,4 +1,4 @@
-"""Counting tokens: exactly as the Hugging Face tokenizer does, fast, once per process, and prompts as models see them."""
+"""Counting tokens: exactly as Hugging Face does, loaded once per process, and prompts as models see them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pytest
-from dask.base import tokenize
 from corpora import TRAINING_SENTENCES, count, of_tokens, text
+from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -105,7 +105,12 @@ def test_a_template_without_a_system_role_gets_its_words_elsewhere(tokenizer_fil
 def test_any_source_of_one_tokenizer_counts_alike(tokenizer, tokenizer_file, tmp_path):
     """A file, a directory, an object and another counter of the same tokenizer give the same counts."""
     shutil.copy(tokenizer_file, tmp_path / "tokenizer.json")
-    sources = (tokenizer_file, str(tokenizer_file), tmp_path, PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file)))
+    sources = (
+        tokenizer_file,
+        str(tokenizer_file),
+        tmp_path,
+        PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file)),
+    )
     for source in (*sources, tokenizer):
         assert count(text(1), TokenCounter(source)) == count(text(1), tokenizer)
 
@@ -173,7 +178,13 @@ def wrong_sources(folder):
 
 @pytest.mark.parametrize(
     "words",
-    ["missing.json", "no file or directory", "holds no tokenizer.json", "No tokenizer can be made", "of type int is no tokenizer"],
+    [
+        "missing.json",
+        "no file or directory",
+        "holds no tokenizer.json",
+        "No tokenizer can be made",
+        "of type int is no tokenizer",
+    ],
 )
 def test_what_is_no_tokenizer_is_refused_in_words(tmp_path, words):
     """A source of which no tokenizer can be made is refused with what was named and what may be."""

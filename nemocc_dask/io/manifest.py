@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -125,12 +125,27 @@ def _some(names: Sequence[str]) -> str:
 # --- the sums ---------------------------------------------------------------------------------------------------------
 
 
-def add_up(records: Iterable[PartRecord]) -> tuple[Stages, dict[str, Stages]]:
-    """Sums over partitions: the documents' stages, and each task's."""
-    every = list(records)
-    names = dict.fromkeys(name for record in every for name in record.tasks)
-    by_task = {name: add_stages(record.tasks[name] for record in every if name in record.tasks) for name in names}
-    return add_stages(record.documents for record in every), by_task
+@dataclass(frozen=True)
+class Sums:
+    """Stages added up over partitions: the documents' before the tasks, and each task's."""
+
+    documents: Stages = ()
+    tasks: Mapping[str, Stages] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: PartRecord) -> Sums:
+        """One partition's."""
+        return cls(record.documents, record.tasks)
+
+    def __add__(self, other: Sums) -> Sums:
+        names = dict.fromkeys((*self.tasks, *other.tasks))
+        tasks = {name: add_stages([self.tasks.get(name, ()), other.tasks.get(name, ())]) for name in names}
+        return Sums(add_stages([self.documents, other.documents]), tasks)
+
+
+def add_up(records: Iterable[PartRecord]) -> Sums:
+    """Sums over partitions."""
+    return sum(map(Sums.of, records), Sums())
 
 
 def task_account(stages: Stages) -> Record:
@@ -158,31 +173,21 @@ def task_account(stages: Stages) -> Record:
     }
 
 
-def check_identity(documents: Stages, by_task: Mapping[str, Stages]) -> None:
+def check_identity(sums: Sums) -> None:
     """Every stage's rows in are its rows out + rejected + failed, stages follow on each other, requests add up.
 
     Raises `AccountingError` naming task and stage.
     """
-    for name, stages in {"documents": documents, **by_task}.items():
+    for name, stages in {"documents": sums.documents, **sums.tasks}.items():
         for count in stages:
             _hold(count.missing == 0, name, count.stage, f"{count.missing} rows are unaccounted for")
         for before, after in pairwise(stages):
-            if before.unit == after.unit:
-                _hold(
-                    before.rows_out == after.rows_in,
-                    name,
-                    after.stage,
-                    f"{before.rows_out} came in, not {after.rows_in}",
-                )
-    for name, stages in by_task.items():
+            follows = before.unit != after.unit or before.rows_out == after.rows_in
+            _hold(follows, name, after.stage, f"{before.rows_out} came in, not {after.rows_in}")
+    for name, stages in sums.tasks.items():
         account = task_account(stages)
         answered = account["reused"] + account["responses"] + sum(account["failed"].values())
-        _hold(
-            account["requests"] == answered,
-            name,
-            "generate",
-            f"{account['requests']} asked, {answered} answered or failed",
-        )
+        _hold(account["requests"] == answered, name, "generate", f"{account['requests']} asked, {answered} answered")
 
 
 def _hold(holds: bool, task: str, stage: str, what: str) -> None:

@@ -120,11 +120,16 @@ class _Batch:
         client = ChatClient(access, runtime.session(), slots, priority)
         todo = iter(enumerate(self.requests))
         width = min(len(self.requests), ROWS_PER_SLOT * slots.limit)
+        first: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 self.workers = [group.create_task(self._work(client, todo)) for _ in range(width)]
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            first = errors.exceptions[0]
+        if first is not None:
+            # Raised out here: within the block above, the group that holds it would become its context, and an error
+            # that contains itself does not survive the pickling on its way from a Dask worker.
+            raise first
         return Answers(self.results, client.http_requests)
 
     async def _work(self, client: ChatClient, todo: Iterator[tuple[int, ChatRequest]]) -> None:

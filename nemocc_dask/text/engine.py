@@ -90,7 +90,7 @@ class _Pandas:
         series = self._column(frame, column)
         try:
             array = pa.array(series, type=pa.large_string(), from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
             raise FrameError.not_text(column, series.dtype) from None
         return _one_chunk(array) if isinstance(array, pa.ChunkedArray) else array
 
@@ -107,7 +107,11 @@ class _Pandas:
         return self._column(frame, column).isna().to_numpy(dtype=np.bool_)
 
     def codes(self, frame: pd.DataFrame, column: str) -> Positions:
-        return pd.factorize(self._column(frame, column))[0].astype(np.int64, copy=False)
+        series = self._column(frame, column)
+        try:
+            return pd.factorize(series)[0].astype(np.int64, copy=False)
+        except TypeError:
+            raise FrameError.not_comparable(column, series.dtype) from None
 
     def keep(self, frame: pd.DataFrame, mask: Mask) -> pd.DataFrame:
         return frame if mask.all() else frame.loc[mask]
