@@ -8,7 +8,6 @@ until the result is. Rows that a method drops are gone from its result; how many
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,20 +17,18 @@ from dask.dataframe.dask_expr import new_collection
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome
-from nemocc_dask.admit import admit
+from nemocc_dask.chain import admit_and_preprocess, clean, in_quality, in_tokens, keep_prefixed, kept, rows_from_nothing
 from nemocc_dask.errors import FrameError, SettingError
-from nemocc_dask.generate import generate, language_rows
+from nemocc_dask.generate import generate
 from nemocc_dask.pipeline import documents_together, map_partitions, map_ranges
 from nemocc_dask.postprocess import postprocess
-from nemocc_dask.preprocess import SEPARATOR, Overlong, filter_tokens, join_segments, preprocess, split_documents
-from nemocc_dask.route import Route, quality_routes, route
+from nemocc_dask.preprocess import SEPARATOR, Overlong, join_segments, split_documents
+from nemocc_dask.route import Route, quality_routes
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.synthesize import Recipe, routes_of, synthesize
 from nemocc_dask.tasks import Task, find_task
-from nemocc_dask.text.engine import PANDAS, Frame, frames_of
+from nemocc_dask.text.engine import Frame
 from nemocc_dask.tokens import TokenCounter
-
-log = logging.getLogger("nemocc_dask")
 
 DEFAULT_SAMPLING = GenerationConfig()
 
@@ -63,7 +60,7 @@ class Nemocc:
         return step(self._frame, **settings)
 
     def _through(self, phase: Callable[..., Outcome], label: str, /, **settings: Any) -> Any:
-        return self._apply(_kept, label, phase=phase, **settings)
+        return self._apply(kept, label, phase=phase, **settings)
 
     # --- documents and segments ---------------------------------------------------------------------------------------
 
@@ -75,7 +72,7 @@ class Nemocc:
         >>> Nemocc(pd.DataFrame({"quality_score": [11, 12, None]})).filter_quality(above=11)["quality_score"].tolist()
         [12.0]
         """
-        return self._through(_in_quality, "filter-quality", rule=Route((), above=above, at_most=at_most))
+        return self._through(in_quality, "filter-quality", rule=Route((), above=above, at_most=at_most))
 
     def filter_tokens(
         self,
@@ -92,7 +89,7 @@ class Nemocc:
         [3]
         """
         return self._through(
-            _in_tokens, "filter-tokens", tokenizer=TokenCounter(tokenizer), count_column=count_field,
+            in_tokens, "filter-tokens", tokenizer=TokenCounter(tokenizer), count_column=count_field,
             min_tokens=min_tokens, max_tokens=max_tokens,
         )  # fmt: skip
 
@@ -132,7 +129,7 @@ class Nemocc:
         [7]
         """
         settings = {"task": find_task(task), "tokenizer": TokenCounter(tokenizer), "overlong": overlong}
-        return self._through(_admit_and_preprocess, "preprocess", **settings)
+        return self._through(admit_and_preprocess, "preprocess", **settings)
 
     def generate(
         self,
@@ -243,7 +240,7 @@ class Nemocc:
         >>> Nemocc(pd.DataFrame({"text": ["  Answer: a", "b"]})).keep_prefixed("Answer:")["text"].tolist()
         ['  Answer: a']
         """
-        return self._apply(_keep_prefixed, "keep-prefixed", field=field, prefix=prefix)
+        return self._apply(keep_prefixed, "keep-prefixed", field=field, prefix=prefix)
 
     def slice_after(self, marker: str, *, field: str = columns.TEXT) -> Any:
         """What follows the marker, where the text begins with it; other rows stay as they are.
@@ -254,7 +251,7 @@ class Nemocc:
         return self._clean("slice_after_marker", field, marker)
 
     def _clean(self, kernel: str, field: str, *options: str) -> Any:
-        return self._apply(_clean, kernel.replace("_", "-"), kernel=kernel, field=field, options=options)
+        return self._apply(clean, kernel.replace("_", "-"), kernel=kernel, field=field, options=options)
 
 
 class _OnDask(Nemocc):
@@ -286,66 +283,5 @@ def from_nothing(
             f"Task {found.name!r} reads documents: call .nemocc.preprocess({found.name!r}) on a frame of them."
         )
     return map_ranges(
-        _language_rows, "from-nothing", rows=samples, rows_per_partition=rows_per_partition, task=found, seed=seed
+        rows_from_nothing, "from-nothing", rows=samples, rows_per_partition=rows_per_partition, task=found, seed=seed
     )
-
-
-# --- what runs on a partition -----------------------------------------------------------------------------------------
-
-
-def _kept(frame: Frame, *, phase: Callable[..., Outcome], **settings: Any) -> Frame:
-    """A phase without its books: the rows that go on; what was dropped is logged."""
-    outcome = phase(frame, **settings)
-    for count in outcome.stages:
-        if count.failed:
-            log.warning(
-                "%s: %d of %d rows failed: %s", count.stage, sum(count.failed.values()), count.rows_in, count.failed
-            )
-        if count.rejected:
-            log.info(
-                "%s: %d of %d rows rejected: %s",
-                count.stage,
-                sum(count.rejected.values()),
-                count.rows_in,
-                count.rejected,
-            )
-    return outcome.kept
-
-
-def _in_quality(frame: Frame, *, rule: Route) -> Outcome:
-    return route(frame, [rule]).documents
-
-
-def _in_tokens(
-    frame: Frame, *, tokenizer: TokenCounter, count_column: str, min_tokens: int | None, max_tokens: int | None
-) -> Outcome:
-    frames = frames_of(frame)
-    counted = frames.attach(frame, {count_column: tokenizer.count(frames.texts(frame, columns.TEXT))})
-    return filter_tokens(
-        counted,
-        count_column,
-        stage="filter_tokens",
-        unit="rows",
-        name="text",
-        min_tokens=min_tokens,
-        max_tokens=max_tokens,
-    )
-
-
-def _admit_and_preprocess(frame: Frame, **settings: Any) -> Outcome:
-    return preprocess(frames_of(frame).drop(admit(frame).kept, (columns.DOCUMENT_TOKENS,)), **settings)
-
-
-def _clean(frame: Frame, *, kernel: str, field: str, options: Sequence[str]) -> Frame:
-    frames = frames_of(frame)
-    return frames.attach(frame, {field: getattr(frames.kernels, kernel)(frames.texts(frame, field), *options)})
-
-
-def _keep_prefixed(frame: Frame, *, field: str, prefix: str) -> Frame:
-    frames = frames_of(frame)
-    present = frames.kernels.starts_with_marker(frames.texts(frame, field), prefix)
-    return frames.keep(frame, frames.mask(present))
-
-
-def _language_rows(first: int, stop: int, *, task: Task, seed: int | None) -> Frame:
-    return PANDAS.from_columns(language_rows(first, stop, task, seed=seed))

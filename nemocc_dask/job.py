@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from nemocc_dask.errors import NemoccError, SettingError
+from nemocc_dask.errors import NemoccError
 from nemocc_dask.io.manifest import (
     RUN,
     VERSION,
@@ -33,13 +33,11 @@ from nemocc_dask.llm import check_endpoint
 from nemocc_dask.partition import Plan, Work
 from nemocc_dask.pipeline import local_cluster, requests_per_process, run_partitions, running_cluster
 from nemocc_dask.preprocess import max_segment_tokens
-from nemocc_dask.route import Route, quality_routes
+from nemocc_dask.resolve import Tasks, resolve_tasks
 from nemocc_dask.settings import Job
 from nemocc_dask.synthesize import Recipe
-from nemocc_dask.tasks import TASKS, Step, Task, find_task, read_task
+from nemocc_dask.tasks import find_task
 from nemocc_dask.tokens import TokenCounter
-
-MULTILINGUAL_TASK = "multilingual_qa"
 
 WRITE_BOOKS_EVERY_S = 1.0
 """While a job runs; what is finished is on disk anyway, in the partitions' own records."""
@@ -96,54 +94,6 @@ def run_job(job: Job, *, progress: Progress | None = None) -> Record:
         return earlier
     run = _Run(job, tasks, tokenizer, files, output, identity, earlier)
     return run.to_its_end(progress or _Silent())
-
-
-class Tasks(NamedTuple):
-    """routes: which documents go to which tasks. from_nothing: tasks that make documents."""
-
-    routes: tuple[Route, ...]
-    from_nothing: tuple[Task, ...]
-
-    @property
-    def of_documents(self) -> tuple[Task, ...]:
-        """Every task some route leads to, once."""
-        found = (find_task(task) for each in self.routes for task in each.tasks)
-        return tuple({task.name: task for task in found}.values())
-
-
-def resolve_tasks(job: Job) -> Tasks:
-    """The tasks of a job, with the settings of the job that change them. Raises `UnknownTaskError`, `TaskError`."""
-    own = {task.name: task for task in map(read_task, job.task_file)}
-    known = {**TASKS, **own}
-    named = [_with_settings(find_task(task, known), job) for task in (job.task or tuple(own))]
-    reading = tuple(task for task in named if not task.makes_documents)
-    making = tuple(task for task in named if task.makes_documents)
-    if job.samples and not making:
-        making = (_with_settings(TASKS[MULTILINGUAL_TASK], job),)
-    _check_sources(job, reading, making)
-    if reading:
-        return Tasks((Route(reading),), making)
-    routes = quality_routes(high_above=job.high_above) if job.input else ()
-    changed = (
-        replace(each, tasks=tuple(_with_settings(find_task(task), job) for task in each.tasks)) for each in routes
-    )
-    return Tasks(tuple(changed), making)
-
-
-def _check_sources(job: Job, reading: tuple[Task, ...], making: tuple[Task, ...]) -> None:
-    if making and not job.samples:
-        raise SettingError(f"Task {making[0].name!r} makes documents from nothing: say how many with --samples.")
-    if reading and not job.input:
-        raise SettingError(f"Task {reading[0].name!r} reads documents: name them with --input.")
-
-
-def _with_settings(task: Task, job: Job) -> Task:
-    if job.max_tokens:
-        task = replace(task, max_output_tokens=job.max_tokens)
-    if not task.makes_documents:
-        return task
-    steps = (Step("keep_language_code"), *task.steps) if job.require_language_code else task.steps
-    return replace(task, languages=job.languages or task.languages, steps=steps)
 
 
 def _identity(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str, ...]) -> Record:

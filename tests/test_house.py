@@ -23,7 +23,7 @@ FLOORS = {
     "accounting": 1, "text": 1, "tokens": 1, "settings": 1,
     "tasks": 2, "llm": 2, "sieve": 2, "simulate": 2,
     "admit": 3, "route": 3, "preprocess": 3, "generate": 3, "postprocess": 3,
-    "io": 4, "synthesize": 4, "worker": 4,
+    "io": 4, "synthesize": 4, "chain": 4, "resolve": 4, "worker": 4,
     "partition": 5,
     "pipeline": 6,
     "job": 7, "accessor": 7,

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from nemocc_dask import tokens
 from nemocc_dask.errors import TokenizerError
-from nemocc_dask.tokens import TokenCounter
+from nemocc_dask.tokens import TokenCounter, counter, counting
 
 PROMPT = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Shorten this: a"})
 NO_SYSTEM_ROLE = (
@@ -67,7 +66,7 @@ def test_a_slice_counts_as_its_own_rows(tokenizer):
 
 def test_counting_survives_the_renewal_of_the_encoder(tokenizer_file, tmp_path, monkeypatch):
     """Counts stay the same when the fast encoder is made anew to keep its memory bounded."""
-    monkeypatch.setattr(tokens, "GIGATOKEN_CACHE_BYTES", 300)
+    monkeypatch.setattr(counting, "GIGATOKEN_CACHE_BYTES", 300)
     copy = shutil.copy(tokenizer_file, tmp_path / "copy.json")
     rows = pa.array([text(seed) for seed in range(20)], pa.large_string())
     first = TokenCounter(copy).count(rows)
@@ -130,7 +129,7 @@ def test_a_counter_pickles_as_its_source(tokenizer):
 
 def test_a_tokenizer_object_travels_too(tokenizer_file):
     """A counter made of a tokenizer object counts the same after pickling."""
-    counter = TokenCounter(PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file)))
+    of_object = TokenCounter(PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file)))
     assert count(text(1), pickle.loads(pickle.dumps(counter))) == count(text(1), counter)
 
 
@@ -196,3 +195,13 @@ def test_what_is_no_tokenizer_is_refused_in_words(tmp_path, words):
 def test_texts_of_so_many_tokens_are_what_they_say(tokenizer, chat_tokenizer):
     """The tests' own measure: a text of n words that are a token each has n tokens."""
     assert [count(of_tokens(n, tokenizer), chat_tokenizer) for n in (1, 30, 598)] == [1, 30, 598]
+
+
+def test_a_tokenizer_object_is_loaded_once_however_often_it_is_unpickled(tokenizer_file):
+    """A task brings its own copy of a tokenizer object along; the process counts with the one it has."""
+    of_object = TokenCounter(PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file)))
+    before = of_object.count(pa.array(["a b"], pa.large_string()))
+    loaded = set(counter._by_key)
+    copy = pickle.loads(pickle.dumps(of_object))
+    assert copy.count(pa.array(["a b"], pa.large_string())) == before
+    assert set(counter._by_key) == loaded

@@ -288,7 +288,7 @@ def test_what_is_not_there_is_named(tmp_path, missing):
 def test_a_folder_without_data_is_named(write, tmp_path):
     """A folder that holds no data file is named."""
     write("in/readme.md", "words")
-    with pytest.raises(InputError, match="in.*no Parquet or JSONL"):
+    with pytest.raises(InputError, match=r"in.*no Parquet or JSONL"):
         find_files([str(tmp_path / "in")])
 
 

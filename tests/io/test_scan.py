@@ -105,7 +105,7 @@ def test_whole_and_broken_numbers_are_one_column(corpus):
 def test_types_that_contradict_each_other_are_named(corpus):
     """A column that holds numbers in one file and text in another is named."""
     parts = corpus([{"id": 1, "text": "a"}], [{"id": "one", "text": "b"}])
-    with pytest.raises(InputError, match="the same throughout.*id"):
+    with pytest.raises(InputError, match=r"the same throughout.*id"):
         columns_of(parts)
 
 

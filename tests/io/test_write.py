@@ -133,7 +133,7 @@ def test_lines_of_a_table(tmp_path):
 
 
 def test_what_json_has_no_word_for(tmp_path):
-    """Dates are ISO 8601, decimals text, durations seconds, bytes base64; what is no number is null; integers stay exact."""
+    """Dates are ISO 8601, decimals text, durations seconds, bytes base64; no number is null; integers stay exact."""
     row = {
         "whole": 2**64 - 1,
         "date": date(2020, 1, 1),

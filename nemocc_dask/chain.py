@@ -1,0 +1,74 @@
+"""The links of a chain: phases and steps as functions from frame to frame, which is what runs on a partition.
+
+Rows that a phase drops are gone from its link's result; how many and why is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nemocc_dask import columns
+from nemocc_dask.accounting import Outcome, StageCount
+from nemocc_dask.admit import admit
+from nemocc_dask.generate import language_rows
+from nemocc_dask.preprocess import filter_tokens, preprocess
+from nemocc_dask.route import Route, route
+from nemocc_dask.tasks import Task
+from nemocc_dask.text.engine import PANDAS, Frame, frames_of
+from nemocc_dask.tokens import TokenCounter
+
+log = logging.getLogger("nemocc_dask")
+
+
+def kept(frame: Frame, *, phase: Callable[..., Outcome], **settings: Any) -> Frame:
+    """A phase without its books: the rows that go on. Failed rows are logged as a warning, rejects as information."""
+    outcome = phase(frame, **settings)
+    for count in outcome.stages:
+        _log(log.warning, count, "failed", count.failed)
+        _log(log.info, count, "rejected", count.rejected)
+    return outcome.kept
+
+
+def _log(say: Callable[..., None], count: StageCount, what: str, reasons: Any) -> None:
+    if reasons:
+        say("%s: %d of %d rows %s: %s", count.stage, sum(reasons.values()), count.rows_in, what, dict(reasons))
+
+
+def in_quality(frame: Frame, *, rule: Route) -> Outcome:
+    """Documents whose score the rule takes."""
+    return route(frame, [rule]).documents
+
+
+def in_tokens(
+    frame: Frame, *, tokenizer: TokenCounter, count_column: str, min_tokens: int | None, max_tokens: int | None
+) -> Outcome:
+    """Rows whose text, counted into `count_column`, is within the bounds."""
+    frames = frames_of(frame)
+    counted = frames.attach(frame, {count_column: tokenizer.count(frames.texts(frame, columns.TEXT))})
+    bounds = {"min_tokens": min_tokens, "max_tokens": max_tokens}
+    return filter_tokens(counted, count_column, stage="filter_tokens", unit="rows", name="text", **bounds)
+
+
+def admit_and_preprocess(frame: Frame, **settings: Any) -> Outcome:
+    """Segments of the documents that can be read, counted anew: an earlier count may be another tokenizer's."""
+    return preprocess(frames_of(frame).drop(admit(frame).kept, (columns.DOCUMENT_TOKENS,)), **settings)
+
+
+def clean(frame: Frame, *, kernel: str, field: str, options: Sequence[str]) -> Frame:
+    """The frame with one column of text put through a kernel."""
+    frames = frames_of(frame)
+    return frames.attach(frame, {field: getattr(frames.kernels, kernel)(frames.texts(frame, field), *options)})
+
+
+def keep_prefixed(frame: Frame, *, field: str, prefix: str) -> Frame:
+    """Rows whose text begins with the prefix."""
+    frames = frames_of(frame)
+    present = frames.kernels.starts_with_marker(frames.texts(frame, field), prefix)
+    return frames.keep(frame, frames.mask(present))
+
+
+def rows_from_nothing(first: int, stop: int, *, task: Task, seed: int | None) -> Frame:
+    """Rows number `first` up to `stop` for a task that makes documents."""
+    return PANDAS.from_columns(language_rows(first, stop, task, seed=seed))
