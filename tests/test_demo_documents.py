@@ -100,7 +100,7 @@ def longest_line(text):
 
 
 def test_no_line_is_broken():
-    """The file is UTF-8 with one line feed after each of its 64 lines and nothing else that a reader could take for the end of a line."""
+    """The file is UTF-8 with one line feed after each of its 64 lines, and nothing else that could end a line."""
     raw = PATH.read_bytes()
     text = raw.decode("utf-8")
     assert not raw.startswith(b"\xef\xbb\xbf") and b"\r" not in raw and text.endswith("}\n")
@@ -145,7 +145,7 @@ def test_each_defect_is_there_exactly_once(rows):
 
 
 def test_each_defect_is_alone(rows):
-    """A row with a defect has only that one: the other columns are filled, and its text is whole where the text is not what is wrong."""
+    """A row with a defect has only that one: its other columns are filled, and its text is whole if not the defect."""
     for position, reason in defects(rows).items():
         row = rows[position]
         nulls = [name for name in COLUMNS if row[name] is None]
@@ -194,9 +194,9 @@ def test_topics_are_varied(usable):
     assert len({usable[i]["topic"] for i in good(usable)}) >= 18
 
 
-@pytest.mark.parametrize("side, table", [(good, GOOD), (poor, POOR)], ids=["good", "poor"])
+@pytest.mark.parametrize(("side", "table"), [(good, GOOD), (poor, POOR)], ids=["good", "poor"])
 def test_languages(usable, side, table):
-    """Each document has more of the marks of its own language than of those of any other that is written in the same letters."""
+    """Each document has more marks of its own language than of any other written in the same letters."""
     texts = side(usable)
     language = {i: name for name, ids in table.items() for i in ids}
     assert set(language) <= set(texts)
@@ -209,7 +209,7 @@ def test_languages(usable, side, table):
 
 
 def test_lengths_of_good_documents(usable):
-    """Good documents in languages with spaces have 80 to 450 words, apart from two of 900 to 1,400 in many paragraphs and the one of a single line."""
+    """Good documents with spaces have 80 to 450 words, but for two of 900 to 1,400 and the one of a single line."""
     words = {i: len(text.split()) for i, text in good(usable).items() if i not in GOOD["Chinese"] | GOOD["Japanese"]}
     long = {i: n for i, n in words.items() if n > 450}
     assert min(words.values()) >= 80
@@ -241,7 +241,7 @@ def test_lengths_of_poor_documents(usable):
 
 
 def test_code_fences(usable):
-    """Fenced code occurs in several documents, every fence is closed, and the Python one holds names with underscores."""
+    """Fenced code occurs in several documents, fences are closed, and the Python one holds names with underscores."""
     fenced = {i: row["text"] for i, row in usable.items() if "```" in row["text"]}
     assert set(fenced) == {3, 41, 45, 55}
     assert all(len(re.findall(r"^```", text, re.MULTILINE)) % 2 == 0 for text in fenced.values())

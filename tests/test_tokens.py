@@ -130,7 +130,7 @@ def test_a_counter_pickles_as_its_source(tokenizer):
 def test_a_tokenizer_object_travels_too(tokenizer_file):
     """A counter made of a tokenizer object counts the same after pickling."""
     of_object = TokenCounter(PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file)))
-    assert count(text(1), pickle.loads(pickle.dumps(counter))) == count(text(1), counter)
+    assert count(text(1), pickle.loads(pickle.dumps(of_object))) == count(text(1), of_object)
 
 
 def test_counters_of_one_source_have_one_dask_token(tokenizer, tokenizer_file):
