@@ -6,8 +6,10 @@ dies takes nothing along but what it had in hand.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +44,7 @@ class Plan:
     output_format: str
     min_score: float | None
     max_score: float | None
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def documents_schema(self) -> pa.Schema:
@@ -58,8 +61,13 @@ class Work:
 
 
 def run_partition(work: Work, plan: Plan) -> str:
-    """Read, admit, route, run every task, write; returns the partition's `PartRecord` as JSON."""
-    progress = PartProgress(work.part.index)
+    """Read, admit, route, run every task, write; returns the partition's `PartRecord` as JSON.
+
+    Raises `CancelledError` where the run has been stopped, by Dask or by what another of its partitions met.
+    """
+    progress = PartProgress(work.part.index, plan.run)
+    if progress.tick():
+        raise CancelledError("The run has been stopped.")
     documents, by_task = _inputs(work, plan)
     _write_rejects(plan, work.part, None, documents)
     runners = {task.name: _task_runner(task, frame, work.part, plan, progress) for task, frame in by_task}

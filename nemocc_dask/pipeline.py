@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,8 +88,7 @@ def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_coun
     client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_counts(event[1]["part"], event[1]["counts"]))
     futures: list[Future] = client.map(run_partition, works, plan=plan, pure=False, key=f"{TOKEN}-partition")
     try:
-        for _, record in as_completed(futures, with_results=True):
-            yield record
+        yield from _records(as_completed(futures))
     finally:
         client.cancel(futures)
         client.unsubscribe_topic(PROGRESS_TOPIC)
@@ -96,6 +96,18 @@ def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_coun
 
 _HERE = "127.0.0.1:0"
 """For the cluster's web pages. None would take port 8787 and warn where another job has it, and let the network in."""
+
+
+def _records(finished: Iterable[Future]) -> Iterator[str]:
+    """The records of finished partitions. One that stopped because another failed does not hide the other's error."""
+    stopped = None
+    for future in finished:
+        if isinstance(future.exception(), CancelledError):
+            stopped = future
+        else:
+            yield future.result()
+    if stopped is not None:
+        stopped.result()
 
 
 @contextmanager

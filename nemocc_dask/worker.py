@@ -16,19 +16,25 @@ PROGRESS_TOPIC = "nemocc-progress"
 REPORT_EVERY_S = 0.5
 
 
+_stop_flags: dict[str, threading.Event] = {}
+"""Name of a run → whether it has been stopped in this process. A run has a name of its own each time it is started."""
+
+
 class PartProgress:
     """Counts what has come in for one partition, and passes it on now and then.
+
+    run: name of the run the partition belongs to. What stops one of its partitions stops all of them in this process.
 
     `add` may be called from any thread; `tick` is called by threads that wait.
     """
 
-    def __init__(self, part: int) -> None:
+    def __init__(self, part: int, run: str) -> None:
         self._part = part
         self._worker, self._task = _here()
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._reported_at = 0.0
-        self._stopped = threading.Event()
+        self._stopped = _stop_flags.setdefault(run, threading.Event())
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Count on."""
@@ -42,7 +48,7 @@ class PartProgress:
         return self._stopped.is_set() or self._cancelled()
 
     def stop(self) -> None:
-        """Have every thread of this partition stop at its next tick."""
+        """Have every thread of this run stop at its next tick."""
         self._stopped.set()
 
     def report(self) -> None:

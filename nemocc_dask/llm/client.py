@@ -133,7 +133,9 @@ class ChatClient:
     def _stop_if_refused(self, response: aiohttp.ClientResponse, payload: bytes) -> None:
         if response.status in REFUSALS or error_code(payload) == UNKNOWN_MODEL:
             words = response.headers.get("Location") or error_words(payload)
-            raise refused(self.access, response.status, words)
+            refusal = refused(self.access, response.status, words)
+            self.slots.turn_away(refusal)  # what other batches wait to send would be refused alike
+            raise refusal
 
     def _results(self, asked: ChatRequest, outcome: _Outcome, attempts: int) -> list[Answer] | list[Failure]:
         if isinstance(outcome.reply, Reply):

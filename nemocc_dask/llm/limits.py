@@ -52,9 +52,16 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # the place was ours already: pass it on
+            if turn.done() and not turn.cancelled() and not turn.exception():  # the place was ours already: pass it on
                 self.release()
             raise
+
+    def turn_away(self, error: Exception) -> None:
+        """Everybody who waits now raises this error instead of getting a place; those who come later are let in."""
+        waiting, self._waiting = self._waiting, []
+        for _, _, turn in waiting:
+            if not turn.done():
+                turn.set_exception(type(error)(*error.args))  # one each: a traceback grows with every raise
 
     def release(self) -> None:
         """Gives a place back, to the waiter whose turn it is."""

@@ -54,7 +54,7 @@ def answer_all(
     priority: whose turn it is where several threads share the endpoint, lower first.
     on_result: called with each request's results as they come, in no order, on the loop's thread: keep it
         short.
-    should_stop: asked about twice a second by the calling thread; True stops the sending.
+    should_stop: asked by the calling thread, before anything is sent and about twice a second; True stops the sending.
 
     Results come in the order of the requests. A row that failed is a `Failure` among them.
 
@@ -66,6 +66,8 @@ def answer_all(
     """
     if not requests:
         return Answers([], 0)
+    if should_stop is not None and should_stop():
+        raise _stopped()
     access = Access.to(endpoint)
     runtime = current_runtime()
     batch = _Batch(requests, on_result)
@@ -101,8 +103,12 @@ def _wait(future: concurrent.futures.Future[T], should_stop: ShouldStop | None) 
     # In slices, because a wait without end cannot be interrupted on Windows.
     while not concurrent.futures.wait([future], timeout=WAIT_SLICE_S).done:
         if should_stop is not None and should_stop():
-            raise concurrent.futures.CancelledError("The requests were stopped by should_stop.")
+            raise _stopped()
     return future.result()
+
+
+def _stopped() -> concurrent.futures.CancelledError:
+    return concurrent.futures.CancelledError("The requests were stopped by should_stop.")
 
 
 class _Batch:

@@ -78,7 +78,7 @@ def test_sums_do_not_depend_on_the_order(parts, rng):
 
 
 def test_the_account_of_a_task():
-    """An account tells requests, responses, failures, what went over the wire, tokens, rejects by stage, and rows kept."""
+    """An account tells requests, responses, failures, what went over the wire, tokens, rejects, and rows kept."""
     account = task_account((FILTER, GENERATE))
     del account["stages"]
     assert account == {

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from nemocc_dask.errors import CallerError
+from nemocc_dask.errors import CallerError, EndpointRefusedError
 from nemocc_dask.llm import answer_all, close_runtime, runtime
 
 
@@ -121,8 +121,29 @@ def test_an_error_in_a_callback_stops_the_call(server, endpoint, ask, where):
     assert_nothing_goes_on(server)
 
 
+def test_a_call_that_is_stopped_already_sends_nothing(server, endpoint, ask):
+    """should_stop is asked before the first request, too."""
+    with pytest.raises(concurrent.futures.CancelledError):
+        answer_all([ask()] * 5, endpoint, should_stop=lambda: True)
+    assert server.calls == []
+
+
+def test_a_refusal_is_believed_by_those_who_wait(server, endpoint, ask):
+    """When one batch is refused, another that waits for a place on the wire is refused without sending."""
+    server.script = lambda call: server.error(403, delay_s=0.1)
+    narrow = endpoint.replace(max_concurrent_requests=1)
+
+    def one_batch(number):
+        with pytest.raises(EndpointRefusedError):
+            answer_all([ask()] * 10, narrow)
+
+    in_threads(2, one_batch)
+    assert len(server.calls) == 1
+
+
 def assert_nothing_goes_on(server):
-    tasks = [t for t in asyncio.all_tasks(runtime._runtime.loop) if not t.done()]
+    loop = runtime.current_runtime().loop
+    tasks = [t for t in asyncio.all_tasks(loop) if not t.done()]
     time.sleep(0.1)  # what was on its way has arrived
     calls = len(server.calls)
     time.sleep(0.1)
