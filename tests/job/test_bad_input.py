@@ -9,7 +9,6 @@ from nemocc_dask.tasks import TASKS, task_to_toml
 from .jobs import arguments, assert_accounted_for, books_of, clean_documents, parts_done, quiet
 
 
-
 @pytest.fixture
 def run(job, cli):
     """Runs a job by its command line in this process."""
