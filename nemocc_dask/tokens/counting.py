@@ -65,10 +65,17 @@ def _gigatoken_count(tokenizer: Any) -> Count:
         seen_bytes += texts.nbytes
         if seen_bytes > GIGATOKEN_CACHE_BYTES:
             encoder, seen_bytes = gigatoken.Tokenizer(tokenizer.backend_tokenizer), texts.nbytes
-        ids = encoder.encode_batch(ak.from_arrow(pc.fill_null(texts, "")), parallel=False)
+        ids = encoder.encode_batch(ak.from_arrow(_without_validity(texts)), parallel=False)
         return np.asarray(ak.num(ids), dtype=np.int64)
 
     return count
+
+
+def _without_validity(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """The texts, null ones empty, with no bitmap of nulls: on a slice of an array with one gigatoken 0.10 panics."""
+    filled = pc.fill_null(texts, "")
+    _, offsets, characters = filled.buffers()
+    return pa.LargeStringArray.from_buffers(len(filled), offsets, characters, None, 0, filled.offset)
 
 
 _SAMPLE = pa.array(

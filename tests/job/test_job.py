@@ -21,6 +21,7 @@ from .jobs import (
     quiet,
     rejects,
     shard_rows,
+    text,
 )
 
 FAULTS = {
@@ -219,6 +220,14 @@ def test_nested_and_odd_columns_are_carried_along(job, simulator, output, parque
     assert rows["tags"].tolist()[:2] == [["a", "b"], []] and rows["about"].tolist()[2] == {"n": 2}
     assert rows["count"].tolist()[0] == 2**62 + 1 and rows["count"].isna().tolist() == [False, True, False]
     assert rows["made"].isna().tolist() == [False, True, False]
+
+
+def test_a_null_in_another_partition(job, simulator, output, parquet):
+    """Partitions without nulls are worked on like any other, though the file's column has nulls elsewhere."""
+    frame = clean_documents(40).assign(text=[None, *(text(number, 40) for number in range(1, 40))])
+    books = run_job(job(simulator, input=parquet(frame), task=("distill",)))
+    assert books["tasks"]["distill"]["documents_in"] == 39
+    assert_accounted_for(output, books, http_requests=quiet(simulator))
 
 
 def test_nothing_is_left_of_any_document(job, simulator, output, parquet):
