@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -87,13 +87,13 @@ def run_job(job: Job, *, progress: Progress | None = None) -> Record:
     tokenizer = TokenCounter(job.tokenizer)
     for task in tasks.of_documents:
         max_segment_tokens(task, tokenizer)
-    files = find_files(job.input)
+    # A folder of inputs may hold the output: what the run makes itself is none of its documents.
+    files = tuple(path for path in find_files(job.input) if not output.holds(path))
     identity = _identity(job, tasks, tokenizer, files)
     earlier = open_output(output, identity)
     if earlier and earlier["state"] == "done":
         return earlier
-    run = _Run(job, tasks, tokenizer, files, output, identity, earlier)
-    return run.to_its_end(progress or _Silent())
+    return _Run(job, tasks, tokenizer, files, output, identity, earlier, progress or _Silent()).to_its_end()
 
 
 def _identity(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str, ...]) -> Record:
@@ -129,9 +129,9 @@ class _Run:
 
     def __init__(
         self, job: Job, tasks: Tasks, tokenizer: TokenCounter, files: tuple[str, ...], output: Output, identity: Record,
-        earlier: Record | None,
+        earlier: Record | None, progress: Progress,
     ) -> None:  # fmt: skip
-        self.job, self.output, self.identity = job, output, identity
+        self.job, self.output, self.identity, self.progress = job, output, identity, progress
         self.started_at = earlier["started_at"] if earlier else _now()
         self.rows_per_partition = earlier["rows_per_partition"] if earlier else job.rows_per_partition
         self.parts = plan_parts(files, rows_per_partition=self.rows_per_partition, samples=job.samples)
@@ -140,29 +140,37 @@ class _Run:
         repeated = find_repeated_ids(of_files, found) if found else {}
         self.works = [Work(part, tuple(repeated.get(part.index, ()))) for part in self.parts]
         self.plan = self._plan(tasks, tokenizer, found)
-        records = read_records(output, range(len(self.parts))) if earlier else {}
-        self.done = set(records)
-        self.sums = add_up(records.values())
+        self.done: set[int] = set()
+        self.sums = Sums()
         self.books_written_at = 0.0
 
-    def to_its_end(self, progress: Progress) -> Record:
-        left = [work for work in self.works if work.part.index not in self.done]
-        if left:
-            check_endpoint(self.plan.recipe.endpoint)
-        progress.started(len(self.works), len(self.done))
-        self._write_books("running")
-        try:
-            for text in self._finished(left, progress):
+    def to_its_end(self) -> Record:
+        check_endpoint(self.plan.recipe.endpoint)
+        with self.output.lock(), self._told_how_it_ended():
+            self._take_over_what_is_done()
+            self.progress.started(len(self.works), len(self.done))
+            self._write_books("running")
+            for text in self._finished([work for work in self.works if work.part.index not in self.done]):
                 self._count(PartRecord.from_json(text))
-                progress.part_done()
+                self.progress.part_done()
+            check_identity(self.sums)
+            return self._write_books("done")
+
+    @contextmanager
+    def _told_how_it_ended(self) -> Iterator[None]:
+        """Where the job does not reach its end, the books say why."""
+        try:
+            yield
         except KeyboardInterrupt:
             self._write_books("interrupted")
             raise
         except NemoccError as error:
             self._write_books("stopped", str(error))
             raise
-        check_identity(self.sums)
-        return self._write_books("done")
+
+    def _take_over_what_is_done(self) -> None:
+        records = read_records(self.output, range(len(self.parts)))
+        self.done, self.sums = set(records), add_up(records.values())
 
     def _count(self, record: PartRecord) -> None:
         """Add a finished partition to the books, which are written now and then only: there may be many partitions."""
@@ -171,10 +179,10 @@ class _Run:
         if time.monotonic() - self.books_written_at > WRITE_BOOKS_EVERY_S:
             self._write_books("running")
 
-    def _finished(self, left: list[Work], progress: Progress) -> Iterator[str]:
+    def _finished(self, left: list[Work]) -> Iterator[str]:
         with self._cluster() as client:
             share = requests_per_process(client, self.job.max_concurrent_requests)
-            yield from run_partitions(client, left, self._plan_with(share), on_counts=progress.counted)
+            yield from run_partitions(client, left, self._plan_with(share), on_counts=self.progress.counted)
 
     def _plan_with(self, max_concurrent_requests: int) -> Plan:
         """The plan as one worker process gets it, with its share of the requests."""

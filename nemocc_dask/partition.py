@@ -17,6 +17,7 @@ import pyarrow as pa
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.admit import admit
+from nemocc_dask.errors import JobError
 from nemocc_dask.generate import language_rows
 from nemocc_dask.io.manifest import PartRecord, Stages, record_name
 from nemocc_dask.io.read import PARQUET, Part, read_part
@@ -63,9 +64,20 @@ class Work:
 def run_partition(work: Work, plan: Plan) -> str:
     """Read, admit, route, run every task, write; returns the partition's `PartRecord` as JSON.
 
-    Raises `CancelledError` where the run has been stopped, by Dask or by what another of its partitions met.
+    Raises `CancelledError` where the run has been stopped, by Dask or by what another of its partitions met, and
+    `JobError` where a library panics.
     """
-    progress = PartProgress(work.part.index, plan.run)
+    try:
+        return _run(work, plan, PartProgress(work.part.index, plan.run))
+    except Exception:
+        raise
+    except BaseException as panic:  # noqa: BLE001 - told as the job's error, and raised
+        # What is no Exception, such as the panic of a Rust library, ends a thread of Dask's without a word: the client
+        # would wait for this partition for ever.
+        raise JobError(f"Partition {work.part.index} ({work.part.file}) broke a library: {panic!r}.") from None
+
+
+def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
     if progress.tick():
         raise CancelledError("The run has been stopped.")
     documents, by_task = _inputs(work, plan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ from typing import Any
 
 import dask.dataframe as dd
 from dask.dataframe.dask_expr._expr import Blockwise, Expr, MapPartitions
-from distributed import Client, Future, LocalCluster, as_completed
+from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
 
 from nemocc_dask import columns
 from nemocc_dask.errors import JobError, SettingError
@@ -83,12 +85,17 @@ def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_coun
 
     on_counts: called on another thread with a partition's index and what has come in for it since the last time.
 
-    The first partition that raises stops all others, and its error is raised here.
+    The first partition that raises stops all others, and its error is raised here; `JobError` where workers keep dying.
     """
     client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_counts(event[1]["part"], event[1]["counts"]))
     futures: list[Future] = client.map(run_partition, works, plan=plan, pure=False, key=f"{TOKEN}-partition")
     try:
         yield from _records(as_completed(futures))
+    except KilledWorker as death:
+        raise JobError(
+            f"Workers keep dying over the same partition ({death.task}), most likely for want of memory. Use smaller "
+            "partitions (--rows-per-partition) or fewer threads (--threads-per-worker), and run the same command again."
+        ) from None
     finally:
         client.cancel(futures)
         client.unsubscribe_topic(PROGRESS_TOPIC)
@@ -124,7 +131,17 @@ def local_cluster(workers: int, threads_per_worker: int) -> Iterator[Client]:
         ) as cluster,
         Client(cluster) as client,
     ):
+        if workers > 1:
+            client.register_plugin(_DeafToInterrupts())
         yield client
+
+
+class _DeafToInterrupts(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
+    """Ctrl-C reaches every process of a terminal's job; the one that was called ends the others without their help."""
+
+    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's signature
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

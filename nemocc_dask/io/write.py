@@ -8,6 +8,8 @@ import json
 import math
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,8 +17,9 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
-from nemocc_dask.errors import JobError
+from nemocc_dask.errors import JobError, OutputError
 
 BOOKS = "_nemocc"
 """Folder of the run's own files, beside the shards."""
@@ -44,6 +47,30 @@ class Output:
     def path(self, name: str) -> str:
         """Address of a file in the folder, as a person or a reader would name it."""
         return f"{self.url.rstrip('/')}/{name}"
+
+    def holds(self, file: str) -> bool:
+        """Whether a file, by its path or URL, stands in the folder."""
+        filesystem, inner = fsspec.core.url_to_fs(file)
+        return type(filesystem) is type(self._filesystem) and inner.startswith(self._inner(""))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep others from running into the folder meanwhile; the death of this process frees it.
+
+        On a local or network file system only: object stores have no locks. Raises `OutputError` where it is locked.
+        """
+        if not self._is_local:
+            yield
+            return
+        path = self._inner(f"{BOOKS}/lock")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            with FileLock(path, timeout=0):
+                yield
+        except Timeout:
+            raise OutputError(
+                f"Another run is writing to {self.url!r}. Wait for it, or stop it, or name another --output."
+            ) from None
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""

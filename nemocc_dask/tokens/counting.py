@@ -29,8 +29,10 @@ def fastest_exact_count(tokenizer: Any) -> Count:
     try:
         fast = _gigatoken_count(tokenizer)
         disagreements = int((fast(_SAMPLE) != slow(_SAMPLE)).sum())
-    except Exception as refusal:  # noqa: BLE001 - it refuses unknown formats with whatever its Rust side panics with
-        log.warning("gigatoken cannot read this tokenizer (%s); counting with Hugging Face, slower.", refusal)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as refusal:  # noqa: BLE001 - what it cannot read, its Rust side panics at in many ways
+        log.warning("gigatoken cannot read this tokenizer (%s); counting with Hugging Face.", _first_line(refusal))
         return slow
     if disagreements:
         log.warning(
@@ -38,6 +40,10 @@ def fastest_exact_count(tokenizer: Any) -> Count:
         )
         return slow
     return fast
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def hugging_face_count(tokenizer: Any) -> Count:

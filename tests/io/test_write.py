@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from nemocc_dask.errors import JobError
+from nemocc_dask.errors import JobError, OutputError
 from nemocc_dask.io.read import plan_parts, read_part, schema_of
 from nemocc_dask.io.write import Output
 
@@ -169,3 +169,21 @@ def test_lines_of_no_rows(tmp_path):
     assert len(pd.read_json(tmp_path / "a.jsonl", lines=True)) == 0
     [part] = plan_parts([str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")], rows_per_partition=10)
     assert part.file.endswith("b.jsonl")
+
+
+def test_a_folder_is_written_by_one_run_at_a_time(tmp_path):
+    """While one run writes to a folder, another is refused; once it has ended, the other may."""
+    one, other = Output(str(tmp_path)), Output(f"file://{tmp_path}")
+    with one.lock(), pytest.raises(OutputError, match="Another run is writing"), other.lock():
+        pass
+    with other.lock():
+        pass
+
+
+def test_a_folder_knows_its_own_files(tmp_path):
+    """A run can tell what it has written itself from what was there before, by path or URL."""
+    output = Output(str(tmp_path / "out"))
+    assert output.holds(str(tmp_path / "out" / "distill" / "part-00000.parquet"))
+    assert output.holds(f"file://{tmp_path}/out/part-00000.parquet")
+    assert not output.holds(str(tmp_path / "output.parquet"))
+    assert not output.holds("memory://out/part-00000.parquet")
