@@ -35,7 +35,7 @@ from nemocc_dask.pipeline import local_cluster, requests_per_process, run_partit
 from nemocc_dask.preprocess import max_segment_tokens
 from nemocc_dask.resolve import Tasks, resolve_tasks
 from nemocc_dask.settings import Job
-from nemocc_dask.synthesize import Recipe
+from nemocc_dask.synthesize import Recipe, with_answer_bound
 from nemocc_dask.tasks import find_task
 from nemocc_dask.tokens import TokenCounter
 
@@ -85,8 +85,10 @@ def run_job(job: Job, *, progress: Progress | None = None) -> Record:
     tasks = resolve_tasks(job)
     output = Output(job.output)
     tokenizer = TokenCounter(job.tokenizer)
-    for task in tasks.of_documents:
-        max_segment_tokens(task, tokenizer)
+    for task in (*tasks.of_documents, *tasks.from_nothing):
+        bounded = with_answer_bound(task, job.generation())
+        if not task.makes_documents:
+            max_segment_tokens(bounded, tokenizer)
     # A folder of inputs may hold the output: what the run makes itself is none of its documents.
     files = tuple(path for path in find_files(job.input) if not output.holds(path))
     identity = _identity(job, tasks, tokenizer, files)

@@ -28,22 +28,19 @@ class Tasks(NamedTuple):
 
 
 def resolve_tasks(job: Job) -> Tasks:
-    """The tasks of a job, with the settings of the job that change them. Raises `UnknownTaskError`, `TaskError`."""
+    """The tasks of a job, those that make documents in its languages. Raises `UnknownTaskError`, `TaskError`."""
     own = {task.name: task for task in map(read_task, job.task_file)}
     known = {**TASKS, **own}
-    named = [_with_settings(find_task(task, known), job) for task in (job.task or tuple(own))]
+    named = [find_task(task, known) for task in (job.task or tuple(own))]
     reading = tuple(task for task in named if not task.makes_documents)
     making = tuple(task for task in named if task.makes_documents)
     if job.samples and not making:
-        making = (_with_settings(TASKS[MULTILINGUAL_TASK], job),)
+        making = (TASKS[MULTILINGUAL_TASK],)
     _check_sources(job, reading, making)
+    making = tuple(_in_languages(task, job) for task in making)
     if reading:
         return Tasks((Route(reading),), making)
-    routes = quality_routes(high_above=job.high_above) if job.input else ()
-    changed = (
-        replace(each, tasks=tuple(_with_settings(find_task(task), job) for task in each.tasks)) for each in routes
-    )
-    return Tasks(tuple(changed), making)
+    return Tasks(quality_routes(high_above=job.high_above) if job.input else (), making)
 
 
 def _check_sources(job: Job, reading: tuple[Task, ...], making: tuple[Task, ...]) -> None:
@@ -53,10 +50,6 @@ def _check_sources(job: Job, reading: tuple[Task, ...], making: tuple[Task, ...]
         raise SettingError(f"Task {reading[0].name!r} reads documents: name them with --input.")
 
 
-def _with_settings(task: Task, job: Job) -> Task:
-    if job.max_tokens:
-        task = replace(task, max_output_tokens=job.max_tokens)
-    if not task.makes_documents:
-        return task
+def _in_languages(task: Task, job: Job) -> Task:
     steps = (Step("keep_language_code"), *task.steps) if job.require_language_code else task.steps
     return replace(task, languages=job.languages or task.languages, steps=steps)

@@ -64,7 +64,8 @@ def _first_complaint(settings: type[BaseModel], error: ValidationError) -> str:
 class GenerationConfig(Settings):
     """How answers are sampled. Every field that is not None reaches the wire under its own name.
 
-    max_tokens: most tokens of one answer; None asks for the task's own `max_output_tokens`.
+    max_tokens: most tokens of one answer; None asks for the task's own `max_output_tokens`. A job, and `synthesize`,
+        then keep answers up to it, less 2; `postprocess` by itself goes by the task.
     n: answers per prompt, each a row of its own.
     seed: seed of sampling and of every random choice the run makes for a row; None sends none.
     stop: one string or several at which an answer ends.

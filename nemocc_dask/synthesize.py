@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
 from typing import TypeVar
@@ -51,6 +51,7 @@ class Hooks:
 
 def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> Outcome:
     """All three phases of one task on one partition of admitted documents, or of rows made from nothing."""
+    task = with_answer_bound(task, recipe.config)
     prepared = Outcome(frame, (), ())
     if not task.makes_documents:
         prepared = preprocess(frame, task, tokenizer=recipe.tokenizer, overlong=recipe.overlong)
@@ -62,6 +63,16 @@ def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> O
     )  # fmt: skip
     cleaned = postprocess(answered.kept, task, tokenizer=recipe.tokenizer, seed=recipe.config.seed)
     return chained(prepared, answered, cleaned)
+
+
+def with_answer_bound(task: Task, config: GenerationConfig) -> Task:
+    """The task whose answers may be as long as they are asked for, and are kept up to that. Raises `TaskError`.
+
+    >>> from nemocc_dask.tasks import TASKS
+    >>> with_answer_bound(TASKS["distill"], GenerationConfig(max_tokens=100)).max_answer_tokens
+    98
+    """
+    return replace(task, max_output_tokens=config.max_tokens) if config.max_tokens else task
 
 
 def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import weakref
 
@@ -163,3 +164,13 @@ def test_mistakes_are_told_before_anything_is_computed(tokenizer, endpoint):
     with pytest.raises(SettingError, match="pattern"):
         frame.nemocc.remove_lines("(")
     assert calls == []
+
+
+def test_longer_answers_are_kept_where_they_were_asked_for(frames, endpoint, tokenizer):
+    """With `max_tokens` above the task's own, answers of that length are no longer too long."""
+    own = dataclasses.replace(TASKS["extract_knowledge"], max_output_tokens=20, min_result_tokens=0)
+    docs = frames.make({"id": [1], "text": ["Water boils at a hundred degrees. Ice melts at none. " * 8]})
+    config = GenerationConfig(max_tokens=500)
+    longer = frames.rows(docs.nemocc.synthesize(own, endpoint=endpoint, config=config, tokenizer=tokenizer))
+    assert len(longer) == 1
+    assert longer["rephrased_segment_token_count"].iloc[0] > own.max_answer_tokens
