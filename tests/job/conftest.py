@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ from click.testing import CliRunner, Result
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from nemocc_dask.cli import nemocc
-from nemocc_dask.llm import close_runtime
 from nemocc_dask.settings import Job
-from nemocc_dask.simulate import Knobs, Simulator
+from nemocc_dask.simulate import Simulator
 from nemocc_dask.tasks import TASKS
 
 from .jobs import documents, text
@@ -52,20 +50,6 @@ def parquet(tmp_path: Path) -> Callable[[pd.DataFrame], str]:
         return str(tmp_path / name)
 
     return write
-
-
-@pytest.fixture
-def simulate() -> Iterator[Callable[..., Simulator]]:
-    """Starts simulated endpoints with the given knobs; after the test they end, and so do connections to them."""
-    with ExitStack() as running:
-        yield lambda **knobs: running.enter_context(Simulator(Knobs(**knobs)))
-        close_runtime()
-
-
-@pytest.fixture
-def simulator(simulate: Callable[..., Simulator]) -> Simulator:
-    """A fast endpoint without faults."""
-    return simulate()
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def finished(job, simulator, output):
         ({"temperature": 0.9}, "sampling.temperature (0.5 there, 0.9 here)"),
         ({"seed": 1}, "sampling.seed (0 there, 1 here)"),
         ({"n": 2}, "sampling.n"),
-        ({"max_tokens": 100}, "tasks.distill.max_output_tokens (1600 there, 100 here)"),
+        ({"max_tokens": 100}, "sampling.max_tokens (null there, 100 here)"),
         ({"min_score": 3}, "min_score (null there, 3.0 here)"),
         ({"columns": ()}, "columns"),
         ({"output_format": "jsonl"}, "output_format"),
