@@ -7,6 +7,7 @@ and Dask dataframes as soon as those are imported, whether before or after.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 import wrapt
@@ -50,6 +51,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.metadata.version("nemocc-dask")
     for room, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{room}"), name)

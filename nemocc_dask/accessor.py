@@ -9,6 +9,7 @@ until the result is. Rows that a method drops are gone from its result; how many
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import dask.dataframe as dd
@@ -159,6 +160,7 @@ class Nemocc:
             raise SettingError(
                 "generate(store=...): a store of responses is not there yet. Leave it out, or run a job."
             )
+        _check_endpoint_type(endpoint)
         return self._through(generate, "generate", task=find_task(task), endpoint=endpoint, config=config)
 
     def postprocess(self, task: str | Task, *, tokenizer: Any = None, seed: int | None = 0) -> Any:
@@ -201,6 +203,7 @@ class Nemocc:
             raise SettingError(
                 "synthesize(store=...): a store of responses is not there yet. Leave it out, or run a job."
             )
+        _check_endpoint_type(endpoint)
         routes = quality_routes() if task_or_routes is None else routes_of(task_or_routes)
         recipe = Recipe(tokenizer=TokenCounter(tokenizer), endpoint=endpoint, config=config, overlong=overlong)
         return self._apply(synthesize, "synthesize", routes=routes, recipe=recipe)
@@ -267,17 +270,30 @@ class _OnDask(Nemocc):
         return _OnDask(documents_together(self._frame)) if task.joins_segments else self
 
 
+def _check_endpoint_type(endpoint: object) -> None:
+    if not isinstance(endpoint, Endpoint):
+        raise SettingError(f"{endpoint!r} is no Endpoint. Write nemocc_dask.Endpoint(base_url=..., model=...).")
+
+
 def from_nothing(
-    task: str | Task = "multilingual_qa", *, samples: int, seed: int | None = 0, rows_per_partition: int = 500
+    task: str | Task = "multilingual_qa",
+    *,
+    samples: int,
+    languages: Sequence[str] = (),
+    seed: int | None = 0,
+    rows_per_partition: int = 500,
 ) -> dd.DataFrame:
     """Rows for a task that makes documents: `id` (int64, 0 to samples - 1) and the `language` (str) drawn for each.
 
-    Raises `UnknownTaskError`, and `SettingError` for a task that reads documents.
+    languages: English names; none are the task's own.
 
-    >>> from_nothing(samples=3).compute()["id"].tolist()
-    [0, 1, 2]
+    Raises `UnknownTaskError`, `TaskError` for an unknown language, `SettingError` for a task that reads documents.
+
+    >>> from_nothing(samples=3, languages=["French"]).compute()[["id", "language"]].values.tolist()
+    [[0, 'French'], [1, 'French'], [2, 'French']]
     """
     found = find_task(task)
+    found = replace(found, languages=tuple(languages)) if languages else found
     if not found.makes_documents:
         raise SettingError(
             f"Task {found.name!r} reads documents: call .nemocc.preprocess({found.name!r}) on a frame of them."

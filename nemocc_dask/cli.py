@@ -45,6 +45,7 @@ def _say_and_exit(ctx: click.Context, words: str, code: int) -> None:
 
 
 @click.group(cls=_Group, context_settings=HELP)
+@click.version_option(package_name="nemocc-dask", prog_name="nemocc-dask")
 def nemocc() -> None:
     """Synthetic training text from documents, by any OpenAI-compatible endpoint."""
 

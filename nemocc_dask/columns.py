@@ -11,7 +11,7 @@ SEGMENT_ID = "segment_id"
 """int64. Position of a segment in its document; two segments are neighbours where these differ by exactly one."""
 
 SAMPLE = "sample"
-"""int64. Which of several answers to one prompt a row holds; there from generate to postprocess."""
+"""int64. Which of several answers to one prompt a row holds; in shards only where there are several."""
 
 TASK = "task"
 """str. Whose result a row is, where one frame holds the results of several tasks."""

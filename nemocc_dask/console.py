@@ -147,7 +147,7 @@ def print_summary(books: Record, output: str) -> None:
     for name in _task_names(books):
         table.add_row(name, *(f"{number:,}" for number in _row(books["tasks"][name])))
     console.print(table)
-    for line in (*_reasons(books), *_places(books, output)):
+    for line in (*_kept_nothing(books), *_reasons(books), *_joined(books), *_places(books, output)):
         console.print(line)
 
 
@@ -226,6 +226,21 @@ def _reasons(books: Record) -> Iterator[str]:
         stages = {**account["rejected"], **({"generate, no answer": account["failed"]} if account["failed"] else {})}
         if stages:
             yield f"  {name}: " + "; ".join(f"{stage}: {_list(reasons)}" for stage, reasons in stages.items())
+
+
+def _joined(books: Record) -> Iterator[str]:
+    for name in _task_names(books):
+        for stage in books["tasks"][name]["stages"]:
+            if "answers_joined" in stage["notes"]:
+                answers, texts = stage["notes"]["answers_joined"], stage["rows_in"]
+                yield f"  {name}: {answers:,} answers were joined into {texts:,} texts."
+
+
+def _kept_nothing(books: Record) -> Iterator[str]:
+    for name in _task_names(books):
+        account = books["tasks"][name]
+        if account["responses"] and not account["kept"]:
+            yield f"NOTHING WAS KEPT of {account['responses']:,} answers to {name}: look at its prompt and its steps."
 
 
 def _list(reasons: Mapping[str, int]) -> str:

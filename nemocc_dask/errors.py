@@ -25,7 +25,18 @@ Each error carries one finished sentence, so it survives pickling between Dask p
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question to put into a message, where something known is spelt alike; else nothing.
+
+    >>> did_you_mean("distil", ["distill", "diverse_qa"])
+    " Did you mean 'distill'?"
+    """
+    alike = difflib.get_close_matches(given, list(known), n=1)
+    return f" Did you mean {alike[0]!r}?" if alike else ""
 
 
 class NemoccError(Exception):
@@ -58,9 +69,9 @@ class UnknownTaskError(CallerError, LookupError):
     @classmethod
     def of(cls, name: str, known: Iterable[str]) -> UnknownTaskError:
         """The name that was asked for and those there are."""
-        return cls(
-            f"There is no task {name!r}. The tasks are: {', '.join(known)}. Your own comes from --task-file FILE.toml."
-        )
+        names = list(known)
+        own = "Your own is a Task, or comes from --task-file FILE.toml."
+        return cls(f"There is no task {name!r}.{did_you_mean(name, names)} The tasks are: {', '.join(names)}. {own}")
 
 
 class TokenizerError(CallerError, ValueError):
@@ -122,6 +133,12 @@ class OutputError(CallerError, ValueError):
 
 class EndpointUnreachableError(JobError, ConnectionError):
     """Nobody answers at the endpoint's address."""
+
+    @classmethod
+    def of(cls, base_url: str, failure: object) -> EndpointUnreachableError:
+        """Where nobody was reached, and what the first request met."""
+        why = getattr(failure, "detail", failure)
+        return cls(f"Nobody was reached at {base_url}: {why}. Start the endpoint, or mend its address, and go on.")
 
 
 class EndpointRefusedError(JobError, PermissionError):

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
+from nemocc_dask.errors import EndpointUnreachableError
 from nemocc_dask.llm import Answer, Answers, ChatRequest, Failure, Message, Results, answer_all, request_key
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.sieve import Sieve
@@ -46,7 +47,8 @@ def generate(
     `http_requests`, `prompt_tokens` and `completion_tokens` of all that came. Rows without a text are rejected before
     that, at stage `ask`, in segments; where there are none, that stage is left out. Zero rows send nothing.
 
-    Raises `EndpointRefusedError` where every request would be refused alike, and `ColumnNotFoundError`.
+    Raises `EndpointRefusedError` where every request would be refused alike, `EndpointUnreachableError` where none of
+    them reached anybody, and `ColumnNotFoundError`.
 
     >>> import pandas as pd
     >>> from nemocc_dask.simulate import Knobs, Simulator
@@ -62,6 +64,8 @@ def generate(
     asked = _with_something_to_ask(frame, task)
     requests = chat_requests(asked.kept, task, resolved)
     answers = answer_all(requests, endpoint, priority=priority, on_result=on_result, should_stop=should_stop)
+    if requests and answers.http_requests == 0:
+        raise EndpointUnreachableError.of(endpoint.base_url, answers.results[0][0])
     keys = [request_key(endpoint.model, request, choice) for request in requests for choice in range(resolved.n)]
     sieve = Sieve(_answered(asked.kept, task, answers, keys), stage="generate", unit="answers")
     _fail_unanswered(sieve, answers)

@@ -143,7 +143,7 @@ def _counts(results: Results) -> dict[str, int]:
 
 
 def _write(task: Task, part: Part, plan: Plan, outcome: Outcome) -> Stages:
-    table = as_table([outcome.kept], shard_schema(task, plan.documents_schema))
+    table = as_table([outcome.kept], shard_schema(task, plan.documents_schema, samples=plan.recipe.config.n))
     plan.output.write_table(shard_name(task.name, part.index, plan.output_format), table, plan.output_format)
     _write_rejects(plan, part, task, outcome)
     return outcome.stages

@@ -47,15 +47,15 @@ def postprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, seed: int 
     """
     answers = _cleaned(frame, task, tokenizer, seed)
     if task.makes_documents:
-        return answers._replace(kept=frames_of(frame).drop(answers.kept, (columns.SAMPLE,)))
+        return answers
     results = join_answers(answers.kept, task, tokenizer) if task.joins_segments else answers.kept
     frames = frames_of(results)
     lengths = tokenizer.count(frames.texts(results, task.output_field))
     results = frames.attach(results, {columns.REPHRASED_DOCUMENT_TOKENS: lengths})
     sieve = Sieve(results, stage="filter_results", unit="results")
     sieve.reject(lengths < task.min_result_tokens, "result_too_short")
-    outcome = chained(answers, sieve.outcome())
-    return outcome._replace(kept=frames.drop(outcome.kept, (columns.SAMPLE,)))
+    joined = {"answers_joined": len(answers.kept)} if task.joins_segments else {}
+    return chained(answers, sieve.outcome(**joined))
 
 
 # --- cleaning ---------------------------------------------------------------------------------------------------------

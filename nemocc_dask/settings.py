@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nemocc_dask.errors import SettingError
+from nemocc_dask.errors import SettingError, did_you_mean
 
 DEFAULT_TEMPERATURE = 0.5
 """Sampling temperature of the published Nemotron-CC recipe."""
@@ -53,12 +53,14 @@ def _first_complaint(settings: type[BaseModel], error: ValidationError) -> str:
     complaint = error.errors()[0]
     name = ".".join(map(str, complaint["loc"]))
     if complaint["type"] == "extra_forbidden":
-        return f"{settings.__name__} has no setting {name!r}. It has: {', '.join(settings.model_fields)}."
+        known = settings.model_fields
+        return f"{settings.__name__} has no setting {name!r}.{did_you_mean(name, known)} It has: {', '.join(known)}."
     if not name:
         return f"{settings.__name__}: {complaint['msg'].removeprefix('Value error, ')}"
     if complaint["type"] == "missing":
-        return f"{settings.__name__} needs the setting {name!r}."
-    return f"{settings.__name__}: setting {name!r} is {complaint['input']!r}, which cannot be: {complaint['msg']}."
+        return f"{settings.__name__} needs the setting {name!r} (--{name.replace('_', '-')} on the command line)."
+    why = complaint["msg"].removeprefix("Value error, ").replace("Input should be", "it has to be")
+    return f"{settings.__name__}: setting {name!r} is {complaint['input']!r}, which cannot be: {why}."
 
 
 class GenerationConfig(Settings):
@@ -153,13 +155,17 @@ class Job(Settings):
     64
     """
 
-    input: Annotated[tuple[str, ...], Field(description="Parquet or JSONL file, folder or glob, any fsspec URL.")] = ()
+    input: Annotated[
+        tuple[str, ...],
+        Field(description="Parquet or JSONL file, folder or glob (in quotes), any fsspec URL; repeatable."),
+    ] = ()
     output: Annotated[str, Field(min_length=1, description="Folder the run leaves its files in.")]
     task: Annotated[
-        tuple[Any, ...], Field(description="Task to run on every document; none: the two quality routes.")
+        tuple[Any, ...], Field(description="Task to run on every document, repeatable; none: the two quality routes.")
     ] = ()
     task_file: Annotated[
-        tuple[str, ...], Field(description="TOML file of a task of your own; run it unless --task names others.")
+        tuple[str, ...],
+        Field(description="TOML file of a task of your own, repeatable; it runs unless --task names others."),
     ] = ()
     score_field: Annotated[str, Field(description="Column that holds the quality score.")] = "quality_score"
     high_above: Annotated[float, Field(description="Scores above it take the high-quality route.")] = 11
@@ -175,7 +181,8 @@ class Job(Settings):
     text_field: Annotated[str, Field(description="Column that holds the text.")] = "text"
     id_field: Annotated[str, Field(description="Column that tells documents apart.")] = "id"
     columns: Annotated[
-        tuple[str, ...] | None, Field(description="Other input columns to carry along; default: all.")
+        tuple[str, ...] | None,
+        Field(description="Other input columns to carry along, with commas between; default: all."),
     ] = None
     base_url: Annotated[
         tuple[str, ...], Field(description="Address of the endpoint, such as http://localhost:8000/v1.")
@@ -196,7 +203,7 @@ class Job(Settings):
     max_tokens: Annotated[Positive | None, Field(description="Most tokens of an answer; default: each task's own.")] = (
         None
     )
-    stop: Annotated[tuple[Stop, ...], Field(description="String at which an answer ends.")] = ()
+    stop: Annotated[tuple[Stop, ...], Field(description="String at which an answer ends; repeatable.")] = ()
     n: Annotated[Positive, Field(description="Answers per prompt, each a row.")] = 1
     extra_kwargs: Annotated[dict[str, Any], Field(description="Further fields of each request, as JSON.")] = Field(
         default_factory=dict
@@ -229,6 +236,10 @@ class Job(Settings):
             raise ValueError(
                 f"give --base-url once: {len(self.base_url)} were given, and requests are not yet shared out."
             )
+        if self.languages and not self.samples:
+            raise ValueError("languages are those of samples made from nothing: say how many with --samples.")
+        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
+            raise ValueError(f"min_score {self.min_score} is above max_score {self.max_score}, which no score meets.")
         if self.scheduler and self.scheduler_file:
             raise ValueError("give --scheduler or --scheduler-file, not both.")
         return self

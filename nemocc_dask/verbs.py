@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from nemocc_dask.console import live_progress, print_examples, print_summary, print_tasks
-from nemocc_dask.errors import InputError, SettingError
+from nemocc_dask.errors import InputError, SettingError, did_you_mean
 from nemocc_dask.io.manifest import Record
 from nemocc_dask.job import failed_fraction, run_job
 from nemocc_dask.settings import Job
@@ -33,7 +33,8 @@ def read_job_file(path: str) -> dict[str, Any]:
         raise InputError(f"The job file {path} cannot be read: {error}.") from None
     for name in settings.keys() - Job.model_fields.keys():
         raise SettingError(
-            f"The job file {path} has a key {name!r}, which is no setting. There are: {', '.join(Job.model_fields)}."
+            f"The job file {path} has a key {name!r}, which is no setting.{did_you_mean(name, Job.model_fields)} "
+            f"There are: {', '.join(Job.model_fields)}."
         )
     return settings
 
@@ -41,12 +42,18 @@ def read_job_file(path: str) -> dict[str, Any]:
 def run(settings: Mapping[str, Any]) -> bool:
     """Run the job with live progress, print what came of it, and return whether few enough rows failed."""
     job = Job(**settings)
-    return failed_fraction(_run_and_show(job)) <= job.max_failed_fraction
+    failed = failed_fraction(_run_and_show(job))
+    if failed > job.max_failed_fraction:
+        bound = job.max_failed_fraction
+        click.echo(f"{failed:.2%} of the rows failed, more than --max-failed-fraction {bound}.", err=True)
+    return failed <= job.max_failed_fraction
 
 
 def _run_and_show(job: Job) -> Record:
     with live_progress() as progress:
         books = run_job(job, progress=progress)
+    if not progress.parts:
+        click.echo(f"This run ended at {books['updated_at']}; nothing was sent now. What it did:")
     print_summary(books, job.output)
     return books
 

@@ -191,7 +191,8 @@ def test_a_task_is_found_by_name_or_is_itself():
     """A name or a record is accepted; a wrong name is answered with those there are."""
     assert find_task("distill") is TASKS["distill"] and find_task(PLAIN) is PLAIN
     with pytest.raises(
-        UnknownTaskError, match=r"no task 'destill'\. The tasks are: wikipedia_paraphrasing, .*--task-file"
+        UnknownTaskError,
+        match=r"no task 'destill'\. Did you mean 'distill'\? The tasks are: wikipedia_paraphrasing, .*--task-file",
     ):
         find_task("destill")
 

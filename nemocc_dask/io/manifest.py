@@ -102,7 +102,8 @@ def _difference(earlier: Record, now: Record) -> list[str]:
     now = json.loads(json.dumps(now))  # as it would be read back: tuples are lists
     before, after = _flat(earlier), _flat(now)
     changed = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
-    return [f"{name} ({_short(before.get(name))} there, {_short(after.get(name))} here)" for name in changed]
+    told = [f"{name} ({_short(before.get(name))} there, {_short(after.get(name))} here)" for name in changed[:3]]
+    return told + ([f"and {len(changed) - 3} more"] if len(changed) > 3 else [])
 
 
 def _flat(record: Any, name: str = "") -> Record:

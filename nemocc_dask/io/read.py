@@ -30,6 +30,10 @@ _DAMAGE = (OSError, EOFError, ImportError, ValueError, lzma.LZMAError, zlib.erro
 """What opening, unpacking and reading a file raise; Arrow's own errors are some of these."""
 
 
+_CHANGED_TYPE = r"^Column\(/(.*)\) changed from (\w+) to (\w+)"
+"""Arrow's words for a field whose type differs from line to line."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One partition of the input.
@@ -207,7 +211,7 @@ def _without_dates(field: pa.Field) -> pa.Field:
 def read_part(part: Part, wanted: pa.Schema) -> pa.Table:
     """The wanted columns of a part, in its rows' order, in the wanted types. Raises `InputError`."""
     if part.format == PARQUET:
-        table = _parquet(part.file, lambda file: _rows(file, part, wanted.names))
+        table = _with_nulls(_parquet(part.file, lambda file: _rows(file, part, wanted.names)), wanted)
     else:
         table = _read_jsonl(part, wanted)
     try:
@@ -216,6 +220,13 @@ def read_part(part: Part, wanted: pa.Schema) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise _unreadable(part.file, str(error)) from None
     return cast
+
+
+def _with_nulls(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """The table with a column of nulls for each that other files have and this one has not."""
+    for name in set(wanted.names) - set(table.column_names):
+        table = table.append_column(wanted.field(name), pa.nulls(len(table), wanted.field(name).type))
+    return table
 
 
 def _rows(file: pq.ParquetFile, part: Part, names: list[str]) -> pa.Table:
@@ -276,7 +287,8 @@ def _complaint(lines: list[bytes], wanted: pa.Schema | None) -> str:
     try:
         _parsed(content, wanted) if content.strip() else None
     except pa.ArrowInvalid as error:
-        return re.sub(r"^JSON parse error: |\.? in row \d+$", "", str(error).strip())
+        words = re.sub(r"^JSON parse error: |\.? in row \d+$", "", str(error).strip())
+        return re.sub(_CHANGED_TYPE, r"the field '\1' is a \3 here, and was a \2 before", words)
     return ""
 
 

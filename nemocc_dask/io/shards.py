@@ -13,17 +13,23 @@ from nemocc_dask.tasks import Task
 
 _ARROW = {"string": pa.string(), "Int64": pa.int64(), "int64": pa.int64(), "float64": pa.float64()}
 _LEDGER = [pa.field(name, _ARROW[dtype]) for name, dtype in columns.LEDGER.items()]
+_SAMPLE = pa.field(columns.SAMPLE, pa.int64())
 _REJECT = [pa.field(name, _ARROW[dtype]) for name, dtype in columns.REJECT.items()]
 
 WRITTEN = frozenset({columns.SEGMENT_ID, columns.SAMPLE, *columns.TOKEN_COUNTS, *columns.LEDGER, *columns.REJECT})
 """Columns that a run writes and an input may therefore not carry along."""
 
 
-def shard_schema(task: Task, documents: pa.Schema) -> pa.Schema:
-    """Columns of a task's shards. documents: the input's columns by the run's names; none for rows from nothing."""
+def shard_schema(task: Task, documents: pa.Schema, *, samples: int = 1) -> pa.Schema:
+    """Columns of a task's shards.
+
+    documents: the input's columns by the run's names; none for rows from nothing. samples: answers per prompt; several
+    are told apart by a column `sample`.
+    """
+    sample = [_SAMPLE] if samples > 1 else []
     if task.makes_documents:
         own = [(columns.ID, pa.int64()), (columns.LANGUAGE, pa.string()), (columns.TEXT, pa.string())]
-        return pa.schema([pa.field(*field) for field in own] + _LEDGER)
+        return pa.schema([pa.field(*field) for field in own] + sample + _LEDGER)
     first = [
         documents.field(columns.ID),
         pa.field(columns.SEGMENT_ID, pa.int64()),
@@ -31,13 +37,13 @@ def shard_schema(task: Task, documents: pa.Schema) -> pa.Schema:
     ]
     carried = [field for field in documents if field.name not in (columns.ID, columns.TEXT)]
     counts = [pa.field(name, pa.int64()) for name in columns.TOKEN_COUNTS]
-    return pa.schema([*first, pa.field(task.output_field, pa.large_string()), *carried, *counts, *_LEDGER])
+    return pa.schema([*first, pa.field(task.output_field, pa.large_string()), *carried, *sample, *counts, *_LEDGER])
 
 
 def reject_schema(task: Task | None, documents: pa.Schema) -> pa.Schema:
     """Columns of the rejects of a task, or, for None, of the input: as much of a row as there was, and why it went."""
     known = list(documents) if task is None else list(shard_schema(task, documents))
-    sample = [] if task is None else [pa.field(columns.SAMPLE, pa.int64())]
+    sample = [] if task is None else [_SAMPLE]
     return pa.schema(known + sample + _REJECT)
 
 

@@ -74,7 +74,7 @@ _ROWS = (
         max_input_tokens=1400,
         max_output_tokens=1400,
         min_result_tokens=50,
-        steps=(Step("remove_markdown"), Step("remove_lines", {"pattern": PASSAGE_LABEL})),
+        steps=(Step("remove_markdown"), Step("remove_quotation"), Step("remove_lines", {"pattern": PASSAGE_LABEL})),
     ),
     Task(
         name="knowledge_list",

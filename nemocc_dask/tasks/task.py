@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from nemocc_dask import columns
 from nemocc_dask.errors import TaskError
 from nemocc_dask.tasks.languages import code_of
 from nemocc_dask.tasks.steps import Step
+
+log = logging.getLogger(__name__)
 
 SLACK_TOKENS = 2
 """Kept free in a prompt, where a document's edges may tokenize apart from it, and below an answer's bound."""
@@ -66,6 +69,8 @@ class Task:
             raise TaskError(f"Task {self.name!r}: {complaint}.")
         for language in self.languages:
             code_of(language)
+        for marker in _unasked_markers(self):
+            log.warning("Task %r keeps only answers that begin with %r; its prompt asks for none.", self.name, marker)
 
     @property
     def makes_documents(self) -> bool:
@@ -119,6 +124,12 @@ def _complaints(task: Task) -> list[str]:
         "a minimum is below zero": min(task.min_document_tokens, task.min_segment_tokens, task.min_result_tokens) >= 0,
     }
     return [complaint for complaint, holds in checks.items() if not holds]
+
+
+def _unasked_markers(task: Task) -> list[str]:
+    """Beginnings that answers are kept for though the prompt says nothing of them: most likely none will have one."""
+    wanted = [step.options["prefix"] for step in task.steps if step.name == "keep_prefixed"]
+    return [marker for marker in wanted if marker not in f"{task.system_prompt}{task.prompt}"]
 
 
 def _field_is_free(task: Task) -> bool:
