@@ -14,6 +14,7 @@ import pyarrow as pa
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.admit import admit
+from nemocc_dask.errors import SettingError
 from nemocc_dask.generate import OnResult, ShouldStop, generate
 from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import Overlong, counted_documents, preprocess
@@ -121,6 +122,11 @@ def _was_stopped(future: Future[T]) -> bool:
 
 
 def routes_of(task_or_routes: str | Task | Route | Sequence[str | Task | Route]) -> tuple[Route, ...]:
-    """Routes from a task, a route, or several of either; a task by itself gets every document."""
+    """Routes from a task, a route, or several of either; a task by itself gets every document.
+
+    Raises `UnknownTaskError`, and `SettingError` where nothing is named.
+    """
     several = [task_or_routes] if isinstance(task_or_routes, (str, Task, Route)) else list(task_or_routes)
+    if not several:
+        raise SettingError("There is nothing to do: name a task or a route, or None for the two quality routes.")
     return tuple(each if isinstance(each, Route) else Route((find_task(each),)) for each in several)

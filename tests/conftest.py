@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +31,11 @@ CHAT_TEMPLATE = (
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C through: a shell that runs the tests in the background has them ignore it, and what they start too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

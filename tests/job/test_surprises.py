@@ -102,3 +102,10 @@ def test_frames_of_other_kinds_of_text(job, simulator):
     """A frame that was made by hand, with text of dtype object, works like one that was read."""
     docs = pd.DataFrame({"id": [1], "text": pd.Series(["Water boils at a hundred degrees."], dtype=object)})
     assert docs.nemocc.split_documents()["text"].tolist() == ["Water boils at a hundred degrees."]
+
+
+def test_nothing_to_synthesize():
+    """An empty list of tasks is told to be one."""
+    endpoint = ncc.Endpoint(base_url=NOWHERE, model="m")
+    with pytest.raises(SettingError, match="nothing to do"):
+        clean_documents(1).nemocc.synthesize([], endpoint=endpoint)
