@@ -146,8 +146,8 @@ class Nemocc:
         `prompt_tokens`, `completion_tokens`, `attempts`, `latency_s` in seconds). Rows that failed, and answers that
         are truncated, filtered or empty, go. Computing the result a second time asks a second time.
 
-        Raises `EndpointRefusedError` where every request would be refused, `SettingError` for a `store`, which is not
-        there yet.
+        Raises `EndpointRefusedError` where every request would be refused, `EndpointUnreachableError` where none
+        reaches anybody, `SettingError` for a `store`, which is not there yet.
 
         >>> from nemocc_dask.simulate import Simulator
         >>> with Simulator() as endpoint:

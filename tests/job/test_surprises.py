@@ -98,7 +98,7 @@ def test_the_version_is_told():
     assert result.exit_code == 0 and ncc.__version__ in result.output
 
 
-def test_frames_of_other_kinds_of_text(job, simulator):
+def test_frames_of_other_kinds_of_text():
     """A frame that was made by hand, with text of dtype object, works like one that was read."""
     docs = pd.DataFrame({"id": [1], "text": pd.Series(["Water boils at a hundred degrees."], dtype=object)})
     assert docs.nemocc.split_documents()["text"].tolist() == ["Water boils at a hundred degrees."]
