@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SERVERS_VENV := .venv-servers
 CONSTRAINTS ?= constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-servers lint bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/nemocc-dask demo
@@ -12,12 +13,16 @@ demo: $(VENV)/.core
 test: $(VENV)/.test
 	$(BIN)/pytest $(PYTEST_ARGS)
 
+# Against `transformers serve`; torch and what it brings along take 5.5 GB.
+test-servers: $(SERVERS_VENV)/.servers
+	$(SERVERS_VENV)/bin/pytest tests/servers $(PYTEST_ARGS)
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.core
+bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 
 $(VENV)/.core: pyproject.toml $(CONSTRAINTS)
@@ -30,5 +35,10 @@ $(VENV)/.test: pyproject.toml $(CONSTRAINTS)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test]'
 	touch $(VENV)/.core $@
 
+$(SERVERS_VENV)/.servers: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(SERVERS_VENV)
+	$(SERVERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,servers]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,17 +13,28 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from clients import clients
 from corpus import Documents, read_documents, repeated_demo
 from measure import one_core
 from requesting import jobs, requests, serving
+from storing import storing
 from tables import Table, append, heading
 from texts import HuggingFace, Tokenizers, counting, postprocessing, preprocessing
 
 from nemocc_dask.llm import close_runtime
 
-PARTS = ("counting", "preprocessing", "postprocessing", "requests", "jobs")
+PARTS = ("counting", "preprocessing", "postprocessing", "store", "requests", "clients", "jobs")
 RESULTS = Path(__file__).with_name("RESULTS.md")
-SMALL = {"rows": 126, "hf_sample": 10, "answers": 20, "latency": 0.02, "limits": (4, 16), "rounds": 3, "repeats": 1}
+SMALL = {
+    "rows": 126,
+    "hf_sample": 10,
+    "answers": 20,
+    "responses": 300,
+    "latency": 0.02,
+    "limits": (4, 16),
+    "rounds": 3,
+    "repeats": 1,
+}
 """Settings of a run of a few seconds: its figures mean nothing, but everything is run."""
 
 
@@ -39,6 +50,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--tokenizer", help="hub name, folder or tokenizer.json; else Mistral NeMo's")
     add("--hf-sample", type=int, metavar="N", help="documents for Hugging Face row by row, scaled up; else all")
     add("--answers", type=int, default=2000, metavar="N", help="answers of each task to postprocess")
+    add("--responses", type=int, default=1_000_000, metavar="N", help="to store, 1.6 KB of disk each")
     add("--latency", type=float, default=0.2, metavar="SECONDS", help="of the simulated endpoint")
     add("--limits", type=int, nargs="+", default=(64, 512), metavar="N", help="requests at once")
     add("--rounds", type=int, default=12, help="requests sent are this many times those at once")
@@ -86,6 +98,7 @@ def tables(given: argparse.Namespace, documents: Documents, folder: Path) -> Ite
             counting=lambda: counting(documents, tokenizers(), slow(), **common),
             preprocessing=lambda: preprocessing(documents, tokenizers(), slow(), **common),
             postprocessing=lambda: postprocessing(documents, tokenizers(), **answers, **common),
+            store=lambda: storing(folder, responses=given.responses, **common),
         )
     close_runtime()  # its thread would stay on the one core
     with serving(given.latency) as server:
@@ -93,6 +106,7 @@ def tables(given: argparse.Namespace, documents: Documents, folder: Path) -> Ite
         yield from chosen(
             given.part,
             requests=lambda: requests(documents, tokenizers(), server, rounds=given.rounds, **common),
+            clients=lambda: clients(server, limit=max(given.limits), rounds=given.rounds, repeats=given.repeats),
             jobs=lambda: jobs(documents, given.tokenizer, server, folder, **common),
         )
 

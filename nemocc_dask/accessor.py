@@ -18,15 +18,25 @@ from dask.dataframe.dask_expr import new_collection
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome
-from nemocc_dask.chain import admit_and_preprocess, clean, in_quality, in_tokens, keep_prefixed, kept, rows_from_nothing
+from nemocc_dask.chain import (
+    admit_and_preprocess,
+    clean,
+    in_quality,
+    in_tokens,
+    keep_prefixed,
+    kept,
+    rows_from_nothing,
+    stored_generate,
+    stored_synthesize,
+)
 from nemocc_dask.errors import FrameError, SettingError
-from nemocc_dask.generate import generate
+from nemocc_dask.llm import Store
 from nemocc_dask.pipeline import documents_together, map_partitions, map_ranges
 from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import SEPARATOR, Overlong, join_segments, split_documents
 from nemocc_dask.route import Route, quality_routes
 from nemocc_dask.settings import Endpoint, GenerationConfig
-from nemocc_dask.synthesize import Recipe, routes_of, synthesize
+from nemocc_dask.synthesize import Recipe, routes_of
 from nemocc_dask.tasks import Task, find_task
 from nemocc_dask.text.engine import Frame
 from nemocc_dask.tokens import TokenCounter
@@ -138,16 +148,22 @@ class Nemocc:
         *,
         endpoint: Endpoint,
         config: GenerationConfig = DEFAULT_SAMPLING,
+        tokenizer: Any = None,
         store: str | None = None,
     ) -> Any:
         """Ask the endpoint about each row: `text`, or `id` and `language` for a task that makes documents from nothing.
 
         Adds the task's output field, `sample` (int64) and the ledger (`request_id`, `model`, `finish_reason`,
         `prompt_tokens`, `completion_tokens`, `attempts`, `latency_s` in seconds). Rows that failed, and answers that
-        are truncated, filtered or empty, go. Computing the result a second time asks a second time.
+        are truncated, filtered or empty, go.
+
+        tokenizer: renders prompts for an endpoint that completes texts (`api="completions"`); others need none.
+        store: folder, or any fsspec URL, where answers are kept as they come and looked up before anything is asked:
+            with it `head()`, `len()` and a second `compute()` cost nothing. Without one each of them asks, and pays,
+            again, and a warning says so.
 
         Raises `EndpointRefusedError` where every request would be refused, `EndpointUnreachableError` where none
-        reaches anybody, `SettingError` for a `store`, which is not there yet.
+        reaches anybody.
 
         >>> from nemocc_dask.simulate import Simulator
         >>> with Simulator() as endpoint:
@@ -156,12 +172,9 @@ class Nemocc:
         >>> asked["finish_reason"].tolist()
         ['stop']
         """
-        if store is not None:
-            raise SettingError(
-                "generate(store=...): a store of responses is not there yet. Leave it out, or run a job."
-            )
         _check_endpoint_type(endpoint)
-        return self._through(generate, "generate", task=find_task(task), endpoint=endpoint, config=config)
+        settings = {"task": find_task(task), "endpoint": endpoint, "config": config, "store": _store(store)}
+        return self._through(stored_generate, "generate", tokenizer=TokenCounter(tokenizer), **settings)
 
     def postprocess(self, task: str | Task, *, tokenizer: Any = None, seed: int | None = 0) -> Any:
         """Clean the task's output field, keep what is of use, and join a document's segments where the task does.
@@ -191,7 +204,7 @@ class Nemocc:
         """All phases at once: the results of one task, of several, or of routes; None is the two quality routes.
 
         Needs `id`, `text`, and `quality_score` where a route looks at it. A `task` column (str) tells whose result a
-        row is.
+        row is. store: as in `generate`.
 
         Raises what `preprocess`, `generate` and `postprocess` raise.
 
@@ -199,14 +212,10 @@ class Nemocc:
         ...     endpoint=Endpoint(base_url="http://localhost:1/v1", model="m"))["task"].tolist()
         []
         """
-        if store is not None:
-            raise SettingError(
-                "synthesize(store=...): a store of responses is not there yet. Leave it out, or run a job."
-            )
         _check_endpoint_type(endpoint)
         routes = quality_routes() if task_or_routes is None else routes_of(task_or_routes)
         recipe = Recipe(tokenizer=TokenCounter(tokenizer), endpoint=endpoint, config=config, overlong=overlong)
-        return self._apply(synthesize, "synthesize", routes=routes, recipe=recipe)
+        return self._apply(stored_synthesize, "synthesize", routes=routes, recipe=recipe, store=_store(store))
 
     def _documents_together(self, task: Task) -> Nemocc:  # noqa: ARG002 - one frame holds them together anyway
         return self
@@ -268,6 +277,10 @@ class _OnDask(Nemocc):
 
     def _documents_together(self, task: Task) -> Nemocc:
         return _OnDask(documents_together(self._frame)) if task.joins_segments else self
+
+
+def _store(store: str | None) -> Store | None:
+    return None if store is None else Store(store)
 
 
 def _check_endpoint_type(endpoint: object) -> None:

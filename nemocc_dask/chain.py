@@ -5,16 +5,22 @@ Rows that a phase drops are gone from its link's result; how many and why is log
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, StageCount
 from nemocc_dask.admit import admit
-from nemocc_dask.generate import language_rows
+from nemocc_dask.generate import generate, language_rows
+from nemocc_dask.llm import Store
 from nemocc_dask.preprocess import filter_tokens, preprocess
 from nemocc_dask.route import Route, route
+from nemocc_dask.settings import Endpoint, GenerationConfig
+from nemocc_dask.synthesize import synthesize
 from nemocc_dask.tasks import Task
 from nemocc_dask.text.engine import PANDAS, Frame, frames_of
 from nemocc_dask.tokens import TokenCounter
@@ -34,6 +40,49 @@ def kept(frame: Frame, *, phase: Callable[..., Outcome], **settings: Any) -> Fra
 def _log(say: Callable[..., None], count: StageCount, what: str, reasons: Any) -> None:
     if reasons:
         say("%s: %d of %d rows %s: %s", count.stage, sum(reasons.values()), count.rows_in, what, dict(reasons))
+
+
+def stored_generate(frame: Frame, *, store: Store | None, **settings: Any) -> Outcome:
+    """`generate` with what an earlier computation was answered, where there is a store."""
+    if store is None:
+        _warn_of_paying_twice(frame, settings["task"], settings["endpoint"], settings["config"])
+        return generate(frame, **settings)
+    with store.attempt(uuid.uuid4().hex) as attempt:
+        return generate(frame, attempt=attempt, **settings)
+
+
+def stored_synthesize(frame: Frame, *, store: Store | None, **settings: Any) -> Frame:
+    """`synthesize` with what an earlier computation was answered, where there is a store."""
+    if store is None:
+        recipe = settings["recipe"]
+        _warn_of_paying_twice(frame, settings["routes"], recipe.endpoint, recipe.config)
+        return synthesize(frame, **settings)
+    with store.attempt(uuid.uuid4().hex) as attempt:
+        return synthesize(frame, attempt=attempt, **settings)
+
+
+_asked_before: set[bytes] = set()
+"""Fingerprints of the partitions that this process has asked about without a store."""
+
+
+def _warn_of_paying_twice(frame: Frame, what: Any, endpoint: Endpoint, config: GenerationConfig) -> None:
+    """Dask computes a graph anew for every `compute()`, `head()` and `len()`, and would not tell."""
+    if len(frame) == 0:
+        return
+    texts = frames_of(frame).texts(frame, columns.TEXT if columns.TEXT in frame.columns else columns.LANGUAGE)
+    content = hashlib.blake2b(repr((what, endpoint.base_urls, endpoint.model, config)).encode(), digest_size=16)
+    for chunk in texts.chunks if hasattr(texts, "chunks") else (texts,):
+        for text in chunk:
+            content.update((text.as_py() or "").encode("utf-8", "replace"))
+    fingerprint = content.digest()
+    if fingerprint in _asked_before:
+        warnings.warn(
+            "The same rows are asked of the endpoint, and paid for, once more: this frame has been computed before, "
+            "perhaps by head() or len(). Give store='responses/' to keep the answers.",
+            UserWarning,
+            stacklevel=2,
+        )
+    _asked_before.add(fingerprint)
 
 
 def in_quality(frame: Frame, *, rule: Route) -> Outcome:

@@ -21,6 +21,9 @@ EXIT_JOB_FAILED, EXIT_CALL_WRONG, EXIT_ROWS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
+JSON_OBJECTS = {"extra_kwargs", "response_format"}
+"""Settings written as one word of JSON."""
+
 COMMA_LISTS = {"languages", "columns"}
 """Settings written as one word with commas; other lists are options that may be repeated."""
 
@@ -117,16 +120,17 @@ def _said(given: dict[str, Any]) -> dict[str, Any]:
     said = {name: value for name, value in given.items() if value not in (None, ())}
     for name in COMMA_LISTS & said.keys():
         said[name] = tuple(word.strip() for word in said[name].split(",") if word.strip())
-    if "extra_kwargs" in said:
-        said["extra_kwargs"] = _json_object(said["extra_kwargs"])
+    for name in JSON_OBJECTS & said.keys():
+        said[name] = _json_object(name, said[name])
     return said
 
 
-def _json_object(text: str) -> Any:
+def _json_object(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise SettingError(f"--extra-kwargs is no JSON ({error}). Write it such as '{{\"min_p\": 0.1}}'.") from None
+        flag = f"--{name.replace('_', '-')}"
+        raise SettingError(f"{flag} is no JSON ({error}). Write it such as '{{\"min_p\": 0.1}}'.") from None
 
 
 # --- the other verbs --------------------------------------------------------------------------------------------------

@@ -1,138 +1,23 @@
-"""What a person sees: live progress on a terminal, plain lines elsewhere, and tables of what a run did."""
+"""What a person sees of what a run did: tables, reasons, places, and a result of each task."""
 
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from nemocc_dask.columns import TEXT
-from nemocc_dask.io.manifest import RUN, Record
-from nemocc_dask.io.write import BOOKS, Output
+from nemocc_dask.io.manifest import REJECTED, RUN, Record
+from nemocc_dask.io.write import Output
 from nemocc_dask.tasks import TASKS, Task
 
-LINE_EVERY_S = 10.0
-"""Between two lines of progress where there is no terminal."""
-
 EXAMPLE_CHARACTERS = 220
-
-BAR_WIDTH = 20
-PREPARING = "preparing"
-
-
-# --- progress ---------------------------------------------------------------------------------------------------------
-
-
-class Tally:
-    """Adds up what a running job tells, and estimates what is left.
-
-    The number of rows is known only of partitions that have been prepared; the others are taken to be like them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: Counter[str] = Counter()
-        self._prepared: set[int] = set()
-        self.parts = self.parts_done = self._parts_before = 0
-        self._started_at = time.monotonic()
-
-    def started(self, parts: int, done: int) -> None:
-        """So many partitions, so many of them done in an earlier run."""
-        self.parts, self.parts_done, self._parts_before = parts, done, done
-        self._started_at = time.monotonic()
-
-    def counted(self, part: int, counts: Mapping[str, int]) -> None:
-        """What came in for one partition."""
-        with self._lock:
-            self._counts.update(counts)
-            self._prepared.add(part)
-
-    def part_done(self) -> None:
-        """One more partition is finished."""
-        self.parts_done += 1
-
-    @property
-    def rows_done(self) -> int:
-        """Rows that have been answered or have failed."""
-        return self._counts["answers"] + self._counts["failed"]
-
-    @property
-    def rows(self) -> int:
-        """Rows in all: those known, and as many for each partition not yet begun as for those that have."""
-        if not self._prepared:
-            return 0
-        return round(self._counts["rows"] * (self.parts - self._parts_before) / len(self._prepared))
-
-    @property
-    def rows_per_s(self) -> float:
-        """Rows a second since the start."""
-        return self.rows_done / max(1e-9, time.monotonic() - self._started_at)
-
-    def line(self) -> str:
-        """Where the job is, in one line."""
-        left = max(0, self.rows - self.rows_done) / self.rows_per_s if self.rows_done else 0
-        tokens = self._counts["prompt_tokens"], self._counts["completion_tokens"]
-        about = "about " if len(self._prepared) < self.parts - self._parts_before else ""
-        return (  # what matters most comes first: a narrow terminal cuts off the end
-            f"{self.rows_done:,} of {about}{self.rows:,} rows, ETA {_duration(left)}, {self.rows_per_s:,.0f}/s, "
-            f"{self._counts['failed']:,} failed, {self.parts_done} of {self.parts} partitions, "
-            f"{tokens[0]:,} tokens in, {tokens[1]:,} out"
-        )
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-@contextmanager
-def live_progress() -> Iterator[Tally]:
-    """A tally that is shown while the block runs: a moving bar on a terminal, a line now and then elsewhere."""
-    tally, ended = Tally(), threading.Event()
-    show = _show_bar if sys.stderr.isatty() else _show_lines
-    thread = threading.Thread(target=show, args=(tally, ended), name="nemocc-progress", daemon=True)
-    thread.start()
-    try:
-        yield tally
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _show_bar(tally: Tally, ended: threading.Event) -> None:
-    columns = (SpinnerColumn(), BarColumn(bar_width=BAR_WIDTH), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(PREPARING, total=None)
-        while not ended.wait(0.2):
-            if tally.parts:
-                _update(bar, shown, tally)
-
-
-def _update(bar: Progress, shown: TaskID, tally: Tally) -> None:
-    room = max(0, bar.console.width - BAR_WIDTH - len("⠋ " + " "))
-    words = tally.line() if tally.rows else PREPARING
-    bar.update(shown, completed=tally.rows_done, total=tally.rows or None, description=words[:room])
-
-
-def _show_lines(tally: Tally, ended: threading.Event) -> None:
-    while not ended.wait(LINE_EVERY_S):
-        print(tally.line() if tally.rows else PREPARING, file=sys.stderr, flush=True)
-    if tally.parts:
-        print(tally.line(), file=sys.stderr, flush=True)
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
 
 UNBOUNDED = 10_000
 """Columns of a page that nobody looks at through a window: lines are as long as they are."""
@@ -142,12 +27,14 @@ def print_summary(books: Record, output: str) -> None:
     """What went in, came out and was dropped, and where the files are."""
     console = _console()
     console.print(_documents_line(books))
-    headings = ("task", "docs", "segments", "requests", "failed", "rejected", "kept", "tokens in", "tokens out")
-    table = _table(console, headings, names=1)
-    for name in _task_names(books):
-        table.add_row(name, *(f"{number:,}" for number in _row(books["tasks"][name])))
+    rows = {name: _row(books["tasks"][name]) for name in _task_names(books)}
+    headings = [heading for heading in next(iter(rows.values())) if heading not in _unneeded(rows.values())]
+    table = _table(console, ("task", *headings), names=1)
+    for name, row in rows.items():
+        table.add_row(name, *(row[heading] for heading in headings))
     console.print(table)
-    for line in (*_kept_nothing(books), *_reasons(books), *_joined(books), *_places(books, output)):
+    lines = (_kept_nothing, _spent, _reasons, _joined, _failed)
+    for line in (*(line for each in lines for line in each(books)), *_places(books, output)):
         console.print(line)
 
 
@@ -202,11 +89,27 @@ def _task_names(books: Record) -> list[str]:
     return sorted(books["tasks"], key=lambda name: order.index(name) if name in order else len(order))
 
 
-def _row(account: Record) -> tuple[int, ...]:
-    dropped = sum(sum(reasons.values()) for stage, reasons in account["rejected"].items())
-    numbers = (account[name] for name in ("documents_in", "segments", "requests"))
-    tokens = (account["prompt_tokens"], account["completion_tokens"])
-    return (*numbers, sum(account["failed"].values()), dropped, account["kept"], *tokens)
+def _row(account: Record) -> dict[str, str]:
+    """Heading → what stands under it."""
+    dropped = sum(sum(reasons.values()) for reasons in account["rejected"].values())
+    numbers = {
+        "docs": account["documents_in"],
+        "segments": account["segments"],
+        "requests": account["requests"],
+        "reused": account["reused"],
+        "failed": sum(account["failed"].values()),
+        "rejected": dropped,
+        "kept": account["kept"],
+        "tokens in": account["prompt_tokens"],
+        "tokens out": account["completion_tokens"],
+    }
+    cost = {} if account["cost"] is None else {"cost": f"{account['cost']:,.4f}"}
+    return {**{heading: f"{number:,}" for heading, number in numbers.items()}, **cost}
+
+
+def _unneeded(rows: Iterable[dict[str, str]]) -> set[str]:
+    """Headings that would say nothing."""
+    return {"reused"} if all(row["reused"] == "0" for row in rows) else set()
 
 
 def _documents_line(books: Record) -> str:
@@ -239,8 +142,25 @@ def _joined(books: Record) -> Iterator[str]:
 def _kept_nothing(books: Record) -> Iterator[str]:
     for name in _task_names(books):
         account = books["tasks"][name]
-        if account["responses"] and not account["kept"]:
-            yield f"NOTHING WAS KEPT of {account['responses']:,} answers to {name}: look at its prompt and its steps."
+        answers = account["reused"] + account["responses"]
+        if answers and not account["kept"]:
+            yield f"NOTHING WAS KEPT of {answers:,} answers to {name}: look at its prompt and its steps."
+
+
+def _spent(books: Record) -> Iterator[str]:
+    spent = books["spent"]
+    unknown = spent.get("responses_without_usage", 0)
+    if spent["cost"] is not None:
+        yield f"This run has paid for {spent['responses']:,} answers: {spent['cost']:,.4f} in all."
+    if unknown:
+        what = "tokens are" if spent["cost"] is None else "tokens and cost are"
+        yield f"The endpoint did not say what {unknown:,} of {spent['responses']:,} answers took: {what} too low."
+
+
+def _failed(books: Record) -> Iterator[str]:
+    failed = sum(sum(account["failed"].values()) for account in books["tasks"].values())
+    if failed:
+        yield f"{failed:,} rows failed: the same command with --retry-failed asks again for these alone."
 
 
 def _list(reasons: Mapping[str, int]) -> str:
@@ -252,7 +172,7 @@ def _places(books: Record, output: str) -> Iterator[str]:
     yield "Files:"
     for name in _task_names(books):
         yield f"  {place.path(name)}"
-    yield f"  {place.path(f'{BOOKS}/rejected')} (every dropped row, with stage and reason)"
+    yield f"  {place.path(REJECTED)} (every dropped row, with stage and reason)"
     yield f"  {place.path(RUN)} (the books)"
 
 

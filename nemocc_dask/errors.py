@@ -11,10 +11,11 @@
     │   ├── ColumnNotFoundError (LookupError)  the frame or file lacks a column
     │   ├── FrameError (TypeError)           a frame or a column is of a kind that cannot be worked on
     │   ├── InputError (ValueError)          a file is missing, empty or unreadable
-    │   └── OutputError (ValueError)         the output directory belongs to another job
+    │   └── OutputError (ValueError)         the output directory is not this job's to write to
     └── JobError                         the job cannot go on, whoever is to blame
         ├── EndpointUnreachableError (ConnectionError)  nobody answers there
         ├── EndpointRefusedError (PermissionError)      it answers, and will refuse every request
+        ├── BudgetReachedError (RuntimeError)           the run has taken what it may take
         └── AccountingError (ArithmeticError)           rows in and rows out do not add up
 
 A row that failed is neither: it is a value with a reason (`nemocc_dask.llm.Failure`), so that it never takes its
@@ -128,7 +129,7 @@ class InputError(CallerError, ValueError):
 
 
 class OutputError(CallerError, ValueError):
-    """The output directory holds another job's results; the message names the difference."""
+    """The output directory is not this job's to write to, or not without a yes; the message says what is there."""
 
 
 class EndpointUnreachableError(JobError, ConnectionError):
@@ -143,6 +144,16 @@ class EndpointUnreachableError(JobError, ConnectionError):
 
 class EndpointRefusedError(JobError, PermissionError):
     """The endpoint answers, and would refuse every request alike: bad key, no such path, no such model."""
+
+
+class BudgetReachedError(JobError, RuntimeError):
+    """The run has taken what it may take of money or tokens; all that was paid for is kept."""
+
+    @classmethod
+    def of(cls, spent: str, setting: str, cap: object) -> BudgetReachedError:
+        """What the run has spent, and the setting that it reached."""
+        flag = f"--{setting.replace('_', '-')}"
+        return cls(f"The run {spent}, which reaches {flag} {cap}. Raise it, and run the same command again to go on.")
 
 
 class AccountingError(JobError, ArithmeticError):

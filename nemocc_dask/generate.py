@@ -5,26 +5,37 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
-from nemocc_dask.errors import EndpointUnreachableError
-from nemocc_dask.llm import Answer, Answers, ChatRequest, Failure, Message, Results, answer_all, request_key
+from nemocc_dask.errors import EndpointUnreachableError, SettingError
+from nemocc_dask.formats import check_format
+from nemocc_dask.llm import (
+    Answer,
+    Answers,
+    Attempt,
+    ChatRequest,
+    Failure,
+    Flaw,
+    Memory,
+    Message,
+    Results,
+    Stop,
+    answer_all,
+)
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
 from nemocc_dask.tasks.languages import code_of
 from nemocc_dask.text.engine import Frame, frames_of
+from nemocc_dask.tokens import TokenCounter
 
 OnResult = Callable[[Results], None]
-ShouldStop = Callable[[], bool]
-
-_USELESS_ENDINGS = {"length": "truncated", "content_filter": "content_filtered"}
-"""finish_reason of an answer that came, was paid for, and is of no use → the reason it is rejected under."""
+ShouldStop = Callable[[], Stop | bool]
 
 
 def generate(
@@ -33,6 +44,9 @@ def generate(
     *,
     endpoint: Endpoint,
     config: GenerationConfig,
+    tokenizer: TokenCounter | None = None,
+    attempt: Attempt | None = None,
+    ask_again: frozenset[Flaw] = frozenset(),
     priority: int = 0,
     on_result: OnResult | None = None,
     should_stop: ShouldStop | None = None,
@@ -40,12 +54,17 @@ def generate(
     """Ask the endpoint about each row, `config.n` times.
 
     frame: segments with `text`, or `id` and `language` for a task that makes documents from nothing.
+    tokenizer: renders prompts for an endpoint that completes texts (`api="completions"`); others need none.
+    attempt: where answers are looked up before, and stored as they come; None keeps none. ask_again: flaws for which a
+    stored answer is asked for, and paid for, once more.
     priority: partitions with a lower number are served first where they share an endpoint.
 
     Kept rows have the task's output field, `sample` and the ledger (`columns.LEDGER`). Stage `generate`, in answers: a
-    row without an answer has failed; one whose answer is truncated, filtered or empty is rejected. Notes:
-    `http_requests`, `prompt_tokens` and `completion_tokens` of all that came. Rows without a text are rejected before
-    that, at stage `ask`, in segments; where there are none, that stage is left out. Zero rows send nothing.
+    row without an answer has failed; one whose answer is truncated, filtered, empty, or not in the format that was
+    asked for is rejected. Notes: `reused` answers were paid for before, `responses` came now; of the latter
+    `prompt_tokens`, `completion_tokens`, `reasoning_tokens` among them, and `without_usage`, for which the endpoint
+    told no tokens; `http_requests`. Rows without a text are rejected before that, at stage `ask`, in segments; where
+    there are none, that stage is left out. Zero rows send nothing.
 
     Raises `EndpointRefusedError` where every request would be refused alike, `EndpointUnreachableError` where none of
     them reached anybody, and `ColumnNotFoundError`.
@@ -60,17 +79,41 @@ def generate(
     >>> outcome.stages[0].rejected
     {'empty': 1}
     """
-    resolved = config if config.max_tokens else config.replace(max_tokens=task.max_output_tokens)
+    resolved = _resolved(config, task)
+    if endpoint.api == "completions" and tokenizer is None:
+        raise SettingError('api="completions" needs a tokenizer, whose chat template makes a prompt of the messages.')
     asked = _with_something_to_ask(frame, task)
-    requests = chat_requests(asked.kept, task, resolved)
-    answers = answer_all(requests, endpoint, priority=priority, on_result=on_result, should_stop=should_stop)
-    if requests and answers.http_requests == 0:
-        raise EndpointUnreachableError.of(endpoint.base_url, answers.results[0][0])
-    keys = [request_key(endpoint.model, request, choice) for request in requests for choice in range(resolved.n)]
-    sieve = Sieve(_answered(asked.kept, task, answers, keys), stage="generate", unit="answers")
-    _fail_unanswered(sieve, answers)
-    _reject_useless(sieve, task)
-    return chained(asked, sieve.outcome(http_requests=answers.http_requests, **_usage(answers)))
+    answers = answer_all(
+        Requests(asked.kept, task, resolved, tokenizer if endpoint.api == "completions" else None),
+        endpoint,
+        memory=_memory(attempt, task, recipe_of(task, endpoint, resolved), ask_again),
+        priority=priority,
+        on_result=on_result,
+        should_stop=should_stop,
+    )
+    each = list(chain.from_iterable(answers.results))
+    if each and answers.http_requests == 0 and all(isinstance(one, Failure) for one in each):
+        raise EndpointUnreachableError.of(" and ".join(endpoint.base_urls), each[0])
+    sieve = Sieve(_answered(asked.kept, task, answers, each), stage="generate", unit="answers")
+    _drop(sieve, each, task, resolved)
+    return chained(asked, sieve.outcome(http_requests=answers.http_requests, **_usage(each)))
+
+
+def recipe_of(task: Task, endpoint: Endpoint, config: GenerationConfig) -> str:
+    """Fingerprint of all that a task's requests have in common: 16 hexadecimal characters.
+
+    Requests of another recipe have other keys, so their answers are not found again.
+    """
+    common = (task.prompt, task.system_prompt or "", endpoint.api, endpoint.model, _resolved(config, task).model_dump_json())
+    return hashlib.sha256("\0".join(common).encode()).hexdigest()[:16]
+
+
+def _resolved(config: GenerationConfig, task: Task) -> GenerationConfig:
+    return config if config.max_tokens else config.replace(max_tokens=task.max_output_tokens)
+
+
+def _memory(attempt: Attempt | None, task: Task, recipe: str, ask_again: frozenset[Flaw]) -> Memory | None:
+    return None if attempt is None else Memory(attempt=attempt, label=task.name, recipe=recipe, ask_again=ask_again)
 
 
 def _with_something_to_ask(frame: Frame, task: Task) -> Outcome:
@@ -83,21 +126,39 @@ def _with_something_to_ask(frame: Frame, task: Task) -> Outcome:
     return outcome if outcome.rejected else Outcome(frame, (), ())
 
 
-def chat_requests(frame: Frame, task: Task, config: GenerationConfig) -> list[ChatRequest]:
-    """One request per row, in order.
+class Requests(Sequence[ChatRequest]):
+    """One request per row of a frame, in order, each made when it is looked at: together they may not fit memory.
+
+    tokenizer: renders the messages as one prompt; None leaves them messages.
 
     Rows made from nothing share their prompts, so their `id` is the number of the first sample: it shifts the seed.
     """
-    frames = frames_of(frame)
-    if not task.makes_documents:
-        texts = frames.texts(frame, columns.TEXT).to_pylist()
-        return [_request(task.messages(document=text), config) for text in texts]
-    languages = frames.texts(frame, columns.LANGUAGE).to_pylist()
-    firsts = frames.numbers(frame, columns.ID).astype(np.int64).tolist()
-    return [
-        _request(task.messages(language=language, code=code_of(language)), config, sample=first * config.n)
-        for language, first in zip(languages, firsts, strict=True)
-    ]
+
+    def __init__(
+        self, frame: Frame, task: Task, config: GenerationConfig, tokenizer: TokenCounter | None = None
+    ) -> None:
+        frames = frames_of(frame)
+        self._task, self._config, self._tokenizer, self._rows = task, config, tokenizer, len(frame)
+        if task.makes_documents:
+            self._languages = frames.texts(frame, columns.LANGUAGE)
+            self._firsts = frames.numbers(frame, columns.ID).astype(np.int64)
+        else:
+            self._texts = frames.texts(frame, columns.TEXT)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, row: Any) -> Any:
+        if self._task.makes_documents:
+            language = self._languages[row].as_py()
+            messages = self._task.messages(language=language, code=code_of(language))
+            return self._request(messages, sample=int(self._firsts[row]) * self._config.n)
+        return self._request(self._task.messages(document=self._texts[row].as_py()))
+
+    def _request(self, messages: Sequence[Any], *, sample: int = 0) -> ChatRequest:
+        prompt = self._tokenizer.render(messages) if self._tokenizer else None
+        turns = tuple(Message(message["role"], message["content"]) for message in messages)
+        return ChatRequest(turns, self._config, sample, prompt)
 
 
 def language_rows(first: int, stop: int, task: Task, *, seed: int | None) -> dict[str, Any]:
@@ -117,14 +178,8 @@ def _draw(what: str, choices: int) -> int:
     return int.from_bytes(hashlib.blake2b(what.encode(), digest_size=8).digest()) % choices
 
 
-def _request(messages: Sequence[Any], config: GenerationConfig, *, sample: int = 0) -> ChatRequest:
-    turns = tuple(Message(message["role"], message["content"]) for message in messages)
-    return ChatRequest(messages=turns, sampling=config, sample=sample)
-
-
-def _answered(frame: Frame, task: Task, answers: Answers, keys: list[str]) -> Frame:
+def _answered(frame: Frame, task: Task, answers: Answers, each: Sequence[Answer | Failure]) -> Frame:
     """One row per sample: the row it was asked for, with the answer and its ledger."""
-    each = list(chain.from_iterable(answers.results))
     per_row = np.fromiter((len(results) for results in answers.results), dtype=np.int64, count=len(answers.results))
     parents = np.repeat(np.arange(len(answers.results), dtype=np.int64), per_row)
     samples = np.arange(len(parents), dtype=np.int64) - np.repeat(np.cumsum(per_row) - per_row, per_row)
@@ -134,7 +189,7 @@ def _answered(frame: Frame, task: Task, answers: Answers, keys: list[str]) -> Fr
         {
             task.output_field: _texts(getattr(one, "text", None) for one in each),
             columns.SAMPLE: samples,
-            columns.REQUEST_ID: _texts(keys),
+            columns.REQUEST_ID: _texts(answers.keys),
             columns.MODEL: _texts(getattr(one, "model", None) for one in each),
             columns.FINISH_REASON: _texts(getattr(one, "finish_reason", None) for one in each),
             columns.PROMPT_TOKENS: pa.array((getattr(one, "prompt_tokens", None) for one in each), pa.int64()),
@@ -149,28 +204,34 @@ def _texts(values: Any) -> pa.LargeStringArray:
     return pa.array(list(values), pa.large_string())
 
 
-def _fail_unanswered(sieve: Sieve, answers: Answers) -> None:
-    left = list(chain.from_iterable(answers.results))
+def _drop(sieve: Sieve, each: Sequence[Answer | Failure], task: Task, config: GenerationConfig) -> None:
+    """Fails the rows without an answer, and rejects those whose answer is of no use, under the reason of each."""
+    left = list(each)
     for reason in sorted({one.reason for one in left if isinstance(one, Failure)}):
         failed = np.array([isinstance(one, Failure) and one.reason == reason for one in left], dtype=np.bool_)
         status = pa.array((getattr(one, "status", None) for one in left), pa.int64())
         sieve.fail(failed, reason, status=status, detail=_texts(getattr(one, "detail", None) for one in left))
         left = [one for one, gone in zip(left, failed, strict=True) if not gone]
+    flaws = [one.flaw for one in left if isinstance(one, Answer)]
+    for flaw in get_args(Flaw):
+        flawed = np.array([each == flaw for each in flaws], dtype=np.bool_)
+        sieve.reject(flawed, flaw)
+        flaws = [each for each, gone in zip(flaws, flawed, strict=True) if not gone]
+    if config.response_format:
+        texts = frames_of(sieve.frame).texts(sieve.frame, task.output_field)
+        complaints = check_format(texts.to_pylist(), config.response_format)
+        mismatched = np.array([complaint is not None for complaint in complaints], dtype=np.bool_)
+        sieve.reject(mismatched, "wrong_format", detail=_texts(complaints))
 
 
-def _reject_useless(sieve: Sieve, task: Task) -> None:
-    for ending, reason in _USELESS_ENDINGS.items():
-        endings = frames_of(sieve.frame).texts(sieve.frame, columns.FINISH_REASON)
-        sieve.reject(np.array([each == ending for each in endings.to_pylist()], dtype=np.bool_), reason)
-    frames = frames_of(sieve.frame)
-    blank = frames.kernels.is_blank(frames.texts(sieve.frame, task.output_field))
-    sieve.reject(frames.mask(blank), "empty")
-
-
-def _usage(answers: Answers) -> dict[str, int]:
-    came = [one for one in chain.from_iterable(answers.results) if isinstance(one, Answer)]
+def _usage(each: Sequence[Answer | Failure]) -> dict[str, int]:
+    came = [one for one in each if isinstance(one, Answer)]
+    new = [one for one in came if not one.reused]
     return {
-        "responses": len(came),
-        "prompt_tokens": sum(one.prompt_tokens or 0 for one in came),
-        "completion_tokens": sum(one.completion_tokens or 0 for one in came),
+        "reused": len(came) - len(new),
+        "responses": len(new),
+        "prompt_tokens": sum(one.prompt_tokens or 0 for one in new),
+        "completion_tokens": sum(one.completion_tokens or 0 for one in new),
+        "reasoning_tokens": sum(one.reasoning_tokens or 0 for one in new),
+        "without_usage": sum(one.completion_tokens is None for one in new),
     }

@@ -13,39 +13,49 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.admit import admit
+from nemocc_dask.budget import CHARACTERS_PER_TOKEN, Caps, Tokens
 from nemocc_dask.errors import JobError
 from nemocc_dask.generate import language_rows
-from nemocc_dask.io.manifest import PartRecord, Stages, record_name
+from nemocc_dask.io.manifest import REJECTED, PartRecord, Stages, record_name
 from nemocc_dask.io.read import PARQUET, Part, read_part
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
-from nemocc_dask.io.write import BOOKS, Output
-from nemocc_dask.llm import Answer, Results
+from nemocc_dask.io.write import Output
+from nemocc_dask.llm import Answer, Attempt, Results, Store
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
 from nemocc_dask.synthesize import Hooks, Recipe, side_by_side, synthesize_task
 from nemocc_dask.tasks import Task
 from nemocc_dask.text.engine import PANDAS, Frame
-from nemocc_dask.worker import PartProgress
+from nemocc_dask.worker import PartProgress, launch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What every partition of a job has to know. It travels to the workers, so it holds no secret."""
+    """What every partition of a job has to know. It travels to the workers, so it holds no secret.
 
+    run: the run's own name, which begins those of its attempts in the store. launch: name of this start of it.
+    taken: tokens that the run had taken before.
+    """
+
+    run: str
     columns: Columns | None
     routes: tuple[Route, ...]
     sample_tasks: tuple[Task, ...]
     recipe: Recipe
     output: Output
     output_format: str
+    store: Store
     min_score: float | None
     max_score: float | None
-    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    caps: Caps = field(default_factory=Caps)
+    taken: Tokens = field(default_factory=Tokens)
+    launch: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def documents_schema(self) -> pa.Schema:
@@ -67,26 +77,40 @@ def run_partition(work: Work, plan: Plan) -> str:
     Raises `CancelledError` where the run has been stopped, by Dask or by what another of its partitions met, and
     `JobError` where a library panics.
     """
+    progress = PartProgress(work.part.index, launch(plan.launch, plan.caps, plan.taken))
     try:
-        return _run(work, plan, PartProgress(work.part.index, plan.run))
+        return _run(work, plan, progress)
+    except CancelledError:
+        raise progress.stopped() from None
     except Exception:
         raise
     except BaseException as panic:  # noqa: BLE001 - told as the job's error, and raised
         # What is no Exception, such as the panic of a Rust library, ends a thread of Dask's without a word: the client
         # would wait for this partition for ever.
         raise JobError(f"Partition {work.part.index} ({work.part.file}) broke a library: {panic!r}.") from None
+    finally:
+        progress.report()
 
 
 def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
     if progress.tick():
-        raise CancelledError("The run has been stopped.")
+        raise progress.stopped()
+    name = f"{plan.run}-part-{work.part.index:05d}-{uuid.uuid4().hex[:8]}"
+    # What is in the shards is in the store before the partition counts as done.
+    with plan.store.attempt(name) as attempt:
+        progress.sync_with(attempt.sync)
+        documents, tasks = _results(work, plan, attempt, progress)
+    record = PartRecord(work.part.index, name, documents, tasks).to_json()
+    plan.output.write_text(record_name(work.part.index), record)
+    return record
+
+
+def _results(work: Work, plan: Plan, attempt: Attempt, progress: PartProgress) -> tuple[Stages, dict[str, Stages]]:
+    """Write shards and rejects; returns the stages before the tasks, and those of each task."""
     documents, by_task = _inputs(work, plan)
     _write_rejects(plan, work.part, None, documents)
-    runners = {task.name: _task_runner(task, frame, work.part, plan, progress) for task, frame in by_task}
-    record = PartRecord(work.part.index, documents.stages, side_by_side(runners, stop=progress.stop)).to_json()
-    plan.output.write_text(record_name(work.part.index), record)
-    progress.report()
-    return record
+    runners = {task.name: _task_runner(task, frame, work.part, plan, attempt, progress) for task, frame in by_task}
+    return documents.stages, side_by_side(runners, stop=progress.stop)
 
 
 def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
@@ -122,23 +146,58 @@ def _located(rejects: Frame, part: Part) -> Frame:
     return PANDAS.attach(rejects, {columns.DETAIL: pa.array(details, pa.large_string())})
 
 
-def _task_runner(task: Task, frame: Frame, part: Part, plan: Plan, progress: PartProgress) -> Callable[[], Stages]:
+def _task_runner(
+    task: Task, frame: Frame, part: Part, plan: Plan, attempt: Attempt, progress: PartProgress
+) -> Callable[[], Stages]:
+    sent = _Sent(task, frame, plan.recipe.config.n)
+
+    def on_prepared(rows: int) -> None:
+        sent.answers = rows
+        progress.add({"rows": rows})
+
     hooks = Hooks(
         priority=part.index,
-        on_prepared=lambda rows: progress.add({"rows": rows}),
-        on_result=lambda results: progress.add(_counts(results)),
+        on_prepared=on_prepared,
+        on_result=lambda results: progress.add(_counts(results, sent)),
+        attempt=attempt,
         should_stop=progress.tick,
     )
     return lambda: _write(task, part, plan, synthesize_task(frame, task, plan.recipe, hooks))
 
 
-def _counts(results: Results) -> dict[str, int]:
+class _Sent:
+    """About what a task sends in one request, for an endpoint that does not say what it bills.
+
+    answers: how many are to come, once that is known.
+    """
+
+    def __init__(self, task: Task, frame: Frame, answers_per_request: int) -> None:
+        texts = None if task.makes_documents else pc.sum(pc.utf8_length(PANDAS.texts(frame, columns.TEXT))).as_py()
+        self._characters_of_all = texts or 0
+        self._characters_of_each = len(task.prompt) + len(task.system_prompt or "")
+        self._answers_per_request = answers_per_request
+        self.answers = 0
+
+    @property
+    def tokens(self) -> int:
+        """An estimate for the prompt of one request."""
+        requests = max(1, self.answers // self._answers_per_request)
+        return (self._characters_of_each + self._characters_of_all // requests) // CHARACTERS_PER_TOKEN
+
+
+def _counts(results: Results, sent: _Sent) -> dict[str, int]:
+    """What a request's results come to; tokens are counted where they were paid for now."""
     answers = [one for one in results if isinstance(one, Answer)]
+    new = [one for one in answers if not one.reused]
+    untold = [len(one.text or "") + len(one.reasoning or "") for one in new if one.completion_tokens is None]
     return {
         "answers": len(answers),
+        "reused": len(answers) - len(new),
         "failed": len(results) - len(answers),
-        "prompt_tokens": sum(one.prompt_tokens or 0 for one in answers),
-        "completion_tokens": sum(one.completion_tokens or 0 for one in answers),
+        "prompt_tokens": sum(one.prompt_tokens or 0 for one in new),
+        "completion_tokens": sum(one.completion_tokens or 0 for one in new),
+        "estimated_prompt_tokens": sent.tokens if any(one.prompt_tokens is None for one in new) else 0,
+        "estimated_completion_tokens": sum(untold) // CHARACTERS_PER_TOKEN,
     }
 
 
@@ -150,10 +209,11 @@ def _write(task: Task, part: Part, plan: Plan, outcome: Outcome) -> Stages:
 
 
 def _write_rejects(plan: Plan, part: Part, task: Task | None, outcome: Outcome) -> None:
+    name = shard_name(f"{REJECTED}/{task.name if task else 'input'}", part.index, "parquet")
     if outcome.rejected:
-        table = as_table(outcome.rejected, reject_schema(task, plan.documents_schema))
-        folder = f"{BOOKS}/rejected/{task.name if task else 'input'}"
-        plan.output.write_table(shard_name(folder, part.index, "parquet"), table, "parquet")
+        plan.output.write_table(name, as_table(outcome.rejected, reject_schema(task, plan.documents_schema)), "parquet")
+    else:  # an attempt that broke off, or one whose failures are mended now, may have left some
+        plan.output.remove([name])
 
 
 def shard_name(folder: str, index: int, format: str) -> str:

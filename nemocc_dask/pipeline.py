@@ -16,7 +16,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Worker, Work
 from nemocc_dask import columns
 from nemocc_dask.errors import JobError, SettingError
 from nemocc_dask.partition import Plan, Work, run_partition
-from nemocc_dask.worker import PROGRESS_TOPIC
+from nemocc_dask.worker import PROGRESS_TOPIC, end_for_want_of_budget
 
 TOKEN = "nemocc"
 """Begins the names of this package's tasks on the dashboard."""
@@ -25,7 +25,7 @@ CUTTING_TOKENS = (f"{TOKEN}-preprocess", f"{TOKEN}-split-documents")
 """Tasks that cut documents into segments, and leave those of a document in one partition."""
 
 PartitionFunction = Callable[..., Any]
-OnCounts = Callable[[int, Mapping[str, int]], None]
+OnCounts = Callable[[int, Mapping[str, int]], bool]
 
 
 # --- a chain of phases on a Dask dataframe ----------------------------------------------------------------------------
@@ -83,11 +83,17 @@ def _partitions_kept(expr: Expr) -> bool:
 def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_counts: OnCounts) -> Iterator[str]:
     """Run partitions on a cluster, earlier ones first, and yield the record (JSON) of each as it is finished.
 
-    on_counts: called on another thread with a partition's index and what has come in for it since the last time.
+    on_counts: called on another thread with a partition's index and what has come in for it since the last time; True
+    where that is all the run may take. Then all workers end what they have in flight, and send nothing more.
 
     The first partition that raises stops all others, and its error is raised here; `JobError` where workers keep dying.
     """
-    client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_counts(event[1]["part"], event[1]["counts"]))
+
+    async def hear(event: Any) -> None:
+        if on_counts(event[1]["part"], event[1]["counts"]):
+            await client.run(end_for_want_of_budget, plan.launch)
+
+    client.subscribe_topic(PROGRESS_TOPIC, hear)
     futures: list[Future] = client.map(run_partition, works, plan=plan, pure=False, key=f"{TOKEN}-partition")
     try:
         yield from _records(as_completed(futures))

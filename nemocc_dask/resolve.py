@@ -26,6 +26,11 @@ class Tasks(NamedTuple):
         found = (find_task(task) for each in self.routes for task in each.tasks)
         return tuple({task.name: task for task in found}.values())
 
+    @property
+    def all(self) -> tuple[Task, ...]:
+        """Every task that runs."""
+        return (*self.of_documents, *self.from_nothing)
+
 
 def resolve_tasks(job: Job) -> Tasks:
     """The tasks of a job, those that make documents in its languages. Raises `UnknownTaskError`, `TaskError`."""

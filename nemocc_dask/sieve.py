@@ -30,9 +30,9 @@ class Sieve:
         self._dropped: list[Frame] = []
         self._counts: dict[str, dict[str, int]] = {"rejected": {}, "failed": {}}
 
-    def reject(self, doomed: Mask, reason: str) -> None:
-        """Drop the rows where `doomed`, a bool array as long as the frame now is, is True."""
-        self._drop(doomed, reason, "rejected", {})
+    def reject(self, doomed: Mask, reason: str, *, detail: pa.Array | None = None) -> None:
+        """Drop the rows where `doomed`, a bool array as long as the frame now is, is True; `detail` is text as long."""
+        self._drop(doomed, reason, "rejected", {} if detail is None else {columns.DETAIL: detail})
 
     def fail(self, doomed: Mask, reason: str, *, status: pa.Array, detail: pa.Array) -> None:
         """Drop rows that got no answer; `status` (int64) and `detail` (text) are as long as the frame now is."""

@@ -16,6 +16,7 @@ from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.admit import admit
 from nemocc_dask.errors import SettingError
 from nemocc_dask.generate import OnResult, ShouldStop, generate
+from nemocc_dask.llm import Attempt, Flaw
 from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import Overlong, counted_documents, preprocess
 from nemocc_dask.route import Route, route
@@ -29,17 +30,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What all tasks of a run have in common."""
+    """What all tasks of a run have in common. ask_again: flaws for which stored answers are asked for once more."""
 
     tokenizer: TokenCounter
     endpoint: Endpoint
     config: GenerationConfig
     overlong: Overlong = "split"
+    ask_again: frozenset[Flaw] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks:
-    """Who wants to know, and who may stop it.
+    """Who wants to know, who keeps the answers, and who may stop it.
 
     priority: partitions with a lower number are served first. on_prepared: called with the number of answers to come.
     """
@@ -47,6 +49,7 @@ class Hooks:
     priority: int = 0
     on_prepared: Callable[[int], None] | None = None
     on_result: OnResult | None = None
+    attempt: Attempt | None = None
     should_stop: ShouldStop | None = None
 
 
@@ -59,7 +62,8 @@ def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> O
     if hooks.on_prepared:
         hooks.on_prepared(len(prepared.kept) * recipe.config.n)
     answered = generate(
-        prepared.kept, task, endpoint=recipe.endpoint, config=recipe.config,
+        prepared.kept, task, endpoint=recipe.endpoint, config=recipe.config, tokenizer=recipe.tokenizer,
+        attempt=hooks.attempt, ask_again=recipe.ask_again,
         priority=hooks.priority, on_result=hooks.on_result, should_stop=hooks.should_stop,
     )  # fmt: skip
     cleaned = postprocess(answered.kept, task, tokenizer=recipe.tokenizer, seed=recipe.config.seed)
@@ -76,13 +80,13 @@ def with_answer_bound(task: Task, config: GenerationConfig) -> Task:
     return replace(task, max_output_tokens=config.max_tokens) if config.max_tokens else task
 
 
-def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe) -> Frame:
+def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe, attempt: Attempt | None = None) -> Frame:
     """Admit and route documents, and run every task on those routed to it: the rows of all tasks, with a `task` column.
 
-    A task's own output field is missing in the rows of the others.
+    attempt: where answers are looked up and kept. A task's own output field is missing in the rows of the others.
     """
     stopped = Event()
-    hooks = Hooks(should_stop=stopped.is_set)
+    hooks = Hooks(should_stop=stopped.is_set, attempt=attempt)
     documents = counted_documents(admit(frame).kept, recipe.tokenizer)
     by_task = route(documents, routes).by_task
     runners = {task.name: partial(synthesize_task, each, task, recipe, hooks) for task, each in by_task}

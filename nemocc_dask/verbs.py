@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,10 +13,11 @@ from typing import Any
 
 import click
 
-from nemocc_dask.console import live_progress, print_examples, print_summary, print_tasks
+from nemocc_dask.console import print_examples, print_summary, print_tasks
 from nemocc_dask.errors import InputError, SettingError, did_you_mean
 from nemocc_dask.io.manifest import Record
 from nemocc_dask.job import failed_fraction, run_job
+from nemocc_dask.live import live_progress
 from nemocc_dask.settings import Job
 from nemocc_dask.simulate import Knobs, Simulator, serve
 from nemocc_dask.simulate.host import DEFAULT_PORT, LOCALHOST
@@ -50,12 +52,17 @@ def run(settings: Mapping[str, Any]) -> bool:
 
 
 def _run_and_show(job: Job) -> Record:
-    with live_progress() as progress:
-        books = run_job(job, progress=progress)
+    with live_progress(job.prices()) as progress:
+        confirm = progress.asking(_confirm) if sys.stdin.isatty() else None
+        books = run_job(job, progress=progress, confirm=confirm)
     if not progress.parts:
         click.echo(f"This run ended at {books['updated_at']}; nothing was sent now. What it did:")
     print_summary(books, job.output)
     return books
+
+
+def _confirm(question: str) -> bool:
+    return click.confirm(question, err=True)
 
 
 def demo(output: str | None, latency: float) -> None:

@@ -5,51 +5,113 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from typing import Any
 
 from distributed import Worker, get_worker
+
+from nemocc_dask.budget import Caps, Meter, Tokens
+from nemocc_dask.llm import Stop
 
 PROGRESS_TOPIC = "nemocc-progress"
 """Topic of the worker events that carry progress: {"part": index, "counts": {name: n since the last event}}."""
 
 REPORT_EVERY_S = 0.5
 
+SYNC_EVERY_S = 2.0
+"""What an attempt has stored outlives the machine by then; the death of the process it outlives anyway."""
 
-_stop_flags: dict[str, threading.Event] = {}
-"""Name of a run → whether it has been stopped in this process. A run has a name of its own each time it is started."""
+
+class OutOfBudgetError(CancelledError):
+    """A partition was stopped because the run has reached one of its caps."""
+
+
+class Launch:
+    """What all partitions of a run that has been started share within one process.
+
+    A run that goes on is launched anew: what stopped it before does not stop it again.
+    """
+
+    def __init__(self, caps: Caps, taken: Tokens) -> None:
+        self.meter = Meter(caps, taken)
+        self.stop = Stop.GO
+        self.out_of_budget = False
+
+    def end_for_want_of_budget(self) -> None:
+        """Send nothing more, and await what is in flight: it is paid for."""
+        self.out_of_budget = True
+        self.stop = self.stop or Stop.FINISH
+
+
+_launches: dict[str, Launch] = {}
+"""Name of a launch → what this process knows of it."""
+
+_over: set[str] = set()
+"""Names of launches whose budget is spent, as others have found."""
+
+
+def launch(name: str, caps: Caps, taken: Tokens) -> Launch:
+    """The launch of that name in this process. taken: tokens the run had taken before it."""
+    found = _launches.setdefault(name, Launch(caps, taken))
+    if name in _over:
+        found.end_for_want_of_budget()
+    return found
+
+
+def end_for_want_of_budget(name: str) -> None:
+    """Stop a launch in this process, whether or not it has begun here: all processes together have spent its budget."""
+    _over.add(name)
+    if name in _launches:
+        _launches[name].end_for_want_of_budget()
 
 
 class PartProgress:
     """Counts what has come in for one partition, and passes it on now and then.
 
-    run: name of the run the partition belongs to. What stops one of its partitions stops all of them in this process.
+    launched: what stops one of its partitions stops all of them in this process.
 
     `add` may be called from any thread; `tick` is called by threads that wait.
     """
 
-    def __init__(self, part: int, run: str) -> None:
-        self._part = part
+    def __init__(self, part: int, launched: Launch) -> None:
+        self._part, self._launch = part, launched
         self._worker, self._task = _here()
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._reported_at = 0.0
-        self._stopped = _stop_flags.setdefault(run, threading.Event())
+        self._sync: Callable[[], None] | None = None
+        self._syncing = threading.Lock()
+        self._synced_at = time.monotonic()
+
+    def sync_with(self, sync: Callable[[], None]) -> None:
+        """From now on call it now and then, on a thread that waits."""
+        self._sync = sync
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Count on."""
+        """Count on. What reaches a cap of the run stops it here at once; the client tells the other processes."""
         with self._lock:
             self._counts.update(counts)
+        if self._launch.meter.add(counts):
+            self._launch.end_for_want_of_budget()
 
-    def tick(self) -> bool:
-        """Report if it is time to; True where the work is to stop, by `stop` or because Dask has cancelled the task."""
+    def tick(self) -> Stop:
+        """Report and sync if it is time to; says whether, and how, the work is to stop."""
         if time.monotonic() - self._reported_at > REPORT_EVERY_S:
             self.report()
-        return self._stopped.is_set() or self._cancelled()
+        if time.monotonic() - self._synced_at > SYNC_EVERY_S:
+            self._sync_now()
+        return self._launch.stop or (Stop.DRAIN if self._cancelled() else Stop.GO)
 
     def stop(self) -> None:
         """Have every thread of this run stop at its next tick."""
-        self._stopped.set()
+        self._launch.stop = self._launch.stop or Stop.DRAIN
+
+    def stopped(self) -> CancelledError:
+        """Why the work stops, to be raised."""
+        if self._launch.out_of_budget:
+            return OutOfBudgetError("The run has reached one of its caps.")
+        return CancelledError("The run has been stopped.")
 
     def report(self) -> None:
         """Pass on what has been counted since the last time."""
@@ -58,6 +120,15 @@ class PartProgress:
             self._reported_at = time.monotonic()
         if counts and self._worker is not None:
             self._worker.log_event(PROGRESS_TOPIC, {"part": self._part, "counts": counts})
+
+    def _sync_now(self) -> None:
+        """On one thread at a time; the others need not wait for it."""
+        if self._sync is not None and self._syncing.acquire(blocking=False):
+            try:
+                self._synced_at = time.monotonic()
+                self._sync()
+            finally:
+                self._syncing.release()
 
     def _cancelled(self) -> bool:
         """A running thread is not told that its task was cancelled: it has to look."""

@@ -50,6 +50,7 @@ class ScriptedEndpoint:
 
     def __init__(self) -> None:
         self.reply: Callable[[dict[str, Any]], Reply] = lambda body: chat(f"to {document_in(body)}")
+        self.models = ["m"]
         self.bodies: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.headers: list[dict[str, str]] = []
@@ -88,7 +89,7 @@ class ScriptedEndpoint:
         await runner.cleanup()
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": "m"}]})
+        return web.json_response({"data": [{"id": name} for name in self.models]})
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = json.loads(await request.read())

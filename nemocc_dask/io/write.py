@@ -8,8 +8,8 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -62,15 +62,20 @@ class Output:
         if not self._is_local:
             yield
             return
-        path = self._inner(f"{BOOKS}/lock")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock = FileLock(self._inner(f"{BOOKS}/lock"), timeout=0)
         try:
-            with FileLock(path, timeout=0):
-                yield
+            os.makedirs(os.path.dirname(lock.lock_file), exist_ok=True)
+            lock.acquire()
         except Timeout:
             raise OutputError(
                 f"Another run is writing to {self.url!r}. Wait for it, or stop it, or name another --output."
             ) from None
+        except OSError as error:
+            raise OutputError(f"The folder {self.url!r} cannot be written: {error}. Name another --output.") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
@@ -81,6 +86,30 @@ class Output:
         if not self._filesystem.exists(self._root):
             return []
         return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._filesystem.ls(self._root, detail=False)]
+
+    def below(self, folder: str) -> list[str]:
+        """Names of all files in a folder of this one and in its folders; none where it is not there."""
+        root = self._inner("")
+        self._filesystem.invalidate_cache(self._inner(folder))
+        return sorted(path.removeprefix(root) for path in self._filesystem.find(self._inner(folder)))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, where they are there. Raises `JobError` where that is not possible."""
+        for name in names:
+            try:
+                self._filesystem.rm_file(self._inner(name))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise JobError(
+                    f"The file {self.path(name)} cannot be removed: {error}. Mend that and run the same command again."
+                ) from None
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder of this one where nothing is in it; object stores have none."""
+        if self._is_local:
+            with suppress(OSError):  # it is not empty, or not there
+                os.rmdir(self._inner(folder))
 
     def read_text(self, name: str) -> str:
         """The file's text."""

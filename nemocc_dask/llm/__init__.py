@@ -1,24 +1,30 @@
-"""The request engine: many chat requests to one OpenAI-compatible endpoint, each answered or failed, none
-lost.
+"""The request engine: requests to OpenAI-compatible endpoints, each answered or failed, none lost, none paid twice.
 
-`answer_all` is the way in; `check_endpoint` comes before the first request. `wire` is the protocol's JSON,
-`retry` what may be tried again and when, `limits` the places on the wire, `access` address and key, `client`
-one request, `check` the look before the first one, `runtime` the one loop of a process.
+`answer_all` is the way in; `check_endpoint` comes before the first request. `body` and `reply` are the protocol's JSON,
+`retry` what may be tried again and when, `gate` who goes on the wire, where and when (`rates`, `adaptive` and `health`
+are what it goes by), `access` addresses and keys, `client` one request, `batch` those of one call, `claims` and `store`
+keep an answer from being paid twice, `check` is the look before the first request, `runtime` the one loop of a process.
 """
 
-from nemocc_dask.llm.limits import Slots
-from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Message, Results
+from nemocc_dask.llm.batch import Memory
+from nemocc_dask.llm.body import request_body, request_key
+from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Flaw, Message, Results, Stop
 from nemocc_dask.llm.runtime import answer_all, check_endpoint, close_runtime
-from nemocc_dask.llm.wire import request_body, request_key
+from nemocc_dask.llm.store import Attempt, Spent, Store
 
 __all__ = [
     "Answer",
     "Answers",
+    "Attempt",
     "ChatRequest",
     "Failure",
+    "Flaw",
+    "Memory",
     "Message",
     "Results",
-    "Slots",
+    "Spent",
+    "Stop",
+    "Store",
     "answer_all",
     "check_endpoint",
     "close_runtime",

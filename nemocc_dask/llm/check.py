@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -9,11 +12,13 @@ import aiohttp
 from nemocc_dask.errors import EndpointRefusedError, EndpointUnreachableError
 from nemocc_dask.llm.access import Access
 from nemocc_dask.llm.client import refused
+from nemocc_dask.llm.reply import error_words, from_json
 from nemocc_dask.llm.retry import FOREIGN_ERRORS, Trouble, trouble_of
-from nemocc_dask.llm.wire import error_words, from_json
 
 CHECK_TIMEOUT_S = 10.0
 """Longest wait for a connection, and longest silence on it."""
+
+log = logging.getLogger("nemocc_dask")
 
 MODELS_NAMED = 20
 """Most models that an error lists."""
@@ -21,22 +26,30 @@ MODELS_NAMED = 20
 _TIMEOUT = aiohttp.ClientTimeout(total=3 * CHECK_TIMEOUT_S, connect=CHECK_TIMEOUT_S, sock_read=CHECK_TIMEOUT_S)
 
 
-async def check(access: Access, session: aiohttp.ClientSession) -> None:
-    """Looks at GET {base_url}/models; whatever does not prove that no request can succeed passes.
+async def check(accesses: Sequence[Access], sessions: Sequence[aiohttp.ClientSession]) -> None:
+    """Looks at GET {base_url}/models of each address; whatever does not prove that no request can succeed passes.
 
-    Raises `EndpointUnreachableError` where nobody is there, `EndpointRefusedError` where the key is refused
-    (401, 403) or a list of models lacks the endpoint's.
+    Raises `EndpointUnreachableError` where nobody is at any address, `EndpointRefusedError` where one refuses the key
+    (401, 403) or has a list of models that lacks the endpoint's.
     """
+    looks = await asyncio.gather(*map(_missed, accesses, sessions))
+    missed = [trouble for trouble in looks if trouble]
+    if len(missed) == len(accesses):
+        raise missed[0]
+    for trouble in missed:
+        log.warning("%s The other addresses go on without it.", trouble)
+
+
+async def _missed(access: Access, session: aiohttp.ClientSession) -> EndpointUnreachableError | None:
     came = await _models(access, session)
-    if isinstance(came, Trouble):
-        if not came.sent:  # otherwise somebody is there, perhaps slow with this and quick with requests
-            raise _unreachable(access, came.detail)
-        return
+    if isinstance(came, Trouble):  # sent: somebody is there, perhaps slow with this and quick with requests
+        return None if came.sent else _unreachable(access, came.detail)
     status, payload = came
     if status in (401, 403):
         raise refused(access, status, error_words(payload))
     if status == 200:
         _check_model(access, model_names(payload))
+    return None
 
 
 async def _models(access: Access, session: aiohttp.ClientSession) -> tuple[int, bytes] | Trouble:
@@ -44,7 +57,7 @@ async def _models(access: Access, session: aiohttp.ClientSession) -> tuple[int, 
         access.models_url,
         headers=access.headers,
         timeout=_TIMEOUT,
-        proxy=access.proxy,
+        proxy=access.http_proxy,
         allow_redirects=False,
     )
     try:
@@ -74,7 +87,7 @@ def _check_model(access: Access, names: list[str]) -> None:
         return
     there = ", ".join(names[:MODELS_NAMED]) + (", ..." if len(names) > MODELS_NAMED else "")
     raise EndpointRefusedError(
-        f"The endpoint {access.endpoint.base_url} has no model {access.endpoint.model!r}. "
+        f"The endpoint {access.base_url} has no model {access.endpoint.model!r}. "
         f"It has: {access.scrub(there)}. Name one of them (--model)."
     )
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from time import monotonic
+from typing import Any
 
 import aiohttp
 
 from nemocc_dask.errors import EndpointRefusedError
 from nemocc_dask.llm.access import Access
-from nemocc_dask.llm.limits import Slots
+from nemocc_dask.llm.body import MAX_TOKENS, Bodies
+from nemocc_dask.llm.gate import Backend, Gate, Lease, Report, Verdict, allowance_of
+from nemocc_dask.llm.reply import Reply, error_code, error_param, error_words, parse_reply
 from nemocc_dask.llm.results import Answer, ChatRequest, Failure, Results
 from nemocc_dask.llm.retry import FOREIGN_ERRORS, Trouble, next_wait_s, retry_after_s, trouble_of
-from nemocc_dask.llm.wire import Reply, error_code, error_words, parse_reply, request_body, to_json
 
 REFUSALS = {
     401: "Check the key: {key_source}.",
@@ -27,133 +29,238 @@ REFUSALS = {
 }
 """Statuses that every request would meet alike, and what to do about each."""
 
+VERDICTS = {
+    **dict.fromkeys((429, 503, 529), Verdict.CROWDED),
+    **dict.fromkeys((502, 504), Verdict.DOWN),
+    **dict.fromkeys(("connection", "timeout"), Verdict.DOWN),
+    **dict.fromkeys((408, 425, 500), Verdict.BROKEN),
+    "bad_body": Verdict.BROKEN,
+}
+"""Status, or reason where there was none → what an attempt says of the server. Whatever is not here, it answered."""
+
+TOO_LONG = "context_length_exceeded"
+"""The `error.code` by which an endpoint says that a prompt and its answer do not fit the model."""
+CONTEXT_LENGTH = "context_length"
+UNKNOWN_MODEL = "model_not_found"
+"""The `error.code` by which an endpoint disowns a model, whatever the status."""
+NEWER_MAX_TOKENS = "max_completion_tokens"
+
+INVALID = (400, 422)
+"""Statuses of a request that the endpoint does not take as it is."""
+SIZE_MATTERS = (*INVALID, 413)
+
 LARGE_BODY_BYTES = 2**20
 """Above this aiohttp wants a stream, which it writes in pieces; below, bytes are quicker."""
 
-UNKNOWN_MODEL = "model_not_found"
-"""The `error.code` by which an endpoint disowns a model, whatever the status."""
+BYTES_A_TOKEN = 4
+"""A rule of thumb; the gate learns how far off it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a round came to, after how many attempts, and the seconds the last of them was on the wire."""
+    """What a round came to, after how many attempts, where, and the seconds the last of them was on the wire."""
 
     reply: Reply | Trouble
     attempts: int
     latency_s: float
+    backend: Backend
 
 
 class ChatClient:
     """Answers requests at one endpoint, on one event loop, for one batch.
 
-    access: how to reach the endpoint.
-    session: carries the requests; several clients share it.
-    slots: the endpoint's places on the wire; several clients share them.
-    priority: whose turn it is at the slots, lower first.
+    accesses: how to reach each address of the endpoint.
+    sessions: carry the requests to each address; several clients share them.
+    gate: who goes on the wire, where and when; several clients share it.
+    priority: whose turn it is at the gate, lower first.
     http_requests: attempts of this client that went over the wire so far.
+    on_wire: tasks whose requests are on the wire now.
+    last_attempts: once True, what fails is not tried again.
     """
 
-    def __init__(self, access: Access, session: aiohttp.ClientSession, slots: Slots, priority: int = 0) -> None:
-        self.access = access
-        self.endpoint = access.endpoint
-        self.session = session
-        self.slots = slots
+    def __init__(
+        self,
+        accesses: tuple[Access, ...],
+        sessions: tuple[aiohttp.ClientSession, ...],
+        gate: Gate,
+        priority: int = 0,
+    ) -> None:
+        self.accesses = accesses
+        self.endpoint = accesses[0].endpoint
+        self.sessions = sessions
+        self.gate = gate
         self.priority = priority
         self.http_requests = 0
+        self.on_wire: set[asyncio.Task[Any] | None] = set()
+        self.last_attempts = False
         self._rng = random.Random()
+        self._bodies = Bodies(self.endpoint.model)
 
-    async def answer(self, request: ChatRequest) -> Results:
-        """All samples of a request: exactly `sampling.n` answers or failures.
+    async def answer(self, request: ChatRequest, asked: bytes) -> Results:
+        """All samples of a request: exactly `sampling.n` answers or failures. asked: what `asked_of` makes of it.
 
-        An endpoint that returns fewer choices than asked for is asked again for the missing ones, one HTTP
-        request a
-        round, each with retries of its own, until a round brings none: then what is missing has failed.
-        Choices beyond those asked for are dropped.
+        An endpoint that returns fewer choices than asked for is asked again for the missing ones, one HTTP request a
+        round, each with retries of its own, until a round brings none: then what is missing has failed. One that
+        refuses several at once is asked for one at a time. Choices beyond those asked for are dropped.
 
-        Raises `EndpointRefusedError` where every other request would be refused too.
+        Raises `EndpointRefusedError` where every other request would be refused too, `EndpointUnreachableError` where
+        the endpoint is gone.
         """
-        wanted, attempts = request.sampling.n, 0
+        wanted, attempts, one_by_one = request.sampling.n, 0, False
         results: list[Answer | Failure] = []
         while len(results) < wanted:
-            missing = request.rest(len(results))
-            outcome = await self._with_retries(to_json(request_body(self.endpoint.model, missing)))
+            missing = request.part(len(results), wanted - len(results))
+            outcome = await self._with_retries(missing.part(0, 1) if one_by_one else missing, asked)
             attempts += outcome.attempts
+            if _is_invalid(outcome.reply) and missing.sampling.n > 1 and not one_by_one:
+                one_by_one = True  # perhaps it takes offence at their number alone
+                continue
+            outcome.backend.single_choice |= one_by_one and isinstance(outcome.reply, Reply)
             results += self._results(missing, outcome, attempts)
         return tuple(results)
 
-    async def _with_retries(self, body: bytes) -> _Outcome:
+    async def _with_retries(self, request: ChatRequest, asked: bytes) -> _Outcome:
         """The only loop of retries: aiohttp sends a POST once, whatever becomes of the connection."""
-        first_start: float | None = None
+        task, first_start = asyncio.current_task(), None
+        tokens = len(asked) // BYTES_A_TOKEN + (request.sampling.max_tokens or 0) * request.sampling.n
         for attempt in count():
-            async with self.slots.hold(self.priority):
-                start = monotonic()
-                reply = await self._attempt(body)
-                end = monotonic()
+            lease = await self.gate.acquire(self.priority, tokens)
+            start = monotonic()
             first_start = start if first_start is None else first_start
-            outcome = _Outcome(reply, attempt + 1, end - start)
+            self.on_wire.add(task)
+            try:
+                reply = await self._on_lease(lease, request, asked, start)
+            finally:
+                self.on_wire.discard(task)
+            end = monotonic()
+            outcome = _Outcome(reply, attempt + 1, end - start, lease.backend)
             if isinstance(reply, Reply):
                 return outcome
             wait_s = next_wait_s(reply, attempt, end - first_start, self.endpoint, self._rng)
-            if wait_s is None:
+            if wait_s is None or self.last_attempts:
                 return outcome
             await asyncio.sleep(wait_s)
         raise AssertionError("count() never ends")
 
-    async def _attempt(self, body: bytes) -> Reply | Trouble:
-        """Sends the request once. `session.post` is given only what was prepared before."""
-        access = self.access
+    async def _on_lease(self, lease: Lease, request: ChatRequest, asked: bytes, start: float) -> Reply | Trouble:
+        """One attempt at the place that the gate has given; whatever becomes of it, the place is given back."""
+        verdict, tokens, allowance = Verdict.ABANDONED, None, None
         try:
-            async with self.session.post(
-                access.chat_url,
+            reply, response = await self._attempt(lease.backend, request, asked)
+            verdict = _verdict_on(reply)
+            if isinstance(reply, Reply):
+                tokens = reply.tokens
+            allowance = allowance_of(response.headers) if response is not None else None
+        finally:
+            self.gate.release(lease, Report(verdict, monotonic() - start, tokens, allowance))
+        return reply
+
+    async def _attempt(
+        self, backend: Backend, request: ChatRequest, asked: bytes
+    ) -> tuple[Reply | Trouble, aiohttp.ClientResponse | None]:
+        """Sends the request once. `post` is given only what was prepared before."""
+        access = self.accesses[backend.index]
+        if backend.single_choice and request.sampling.n > 1:
+            request = request.part(0, 1)
+        field = self._max_tokens_field(backend)
+        body = self._bodies.body(request, asked, field)
+        try:
+            async with self.sessions[backend.index].post(
+                access.ask_url,
                 data=body if len(body) <= LARGE_BODY_BYTES else io.BytesIO(body),
                 headers=access.headers,
                 timeout=access.timeout,
-                proxy=access.proxy,
+                proxy=access.http_proxy,
                 allow_redirects=False,
             ) as response:
                 payload = await response.read()
         except FOREIGN_ERRORS as error:
             trouble = trouble_of(error)
             self.http_requests += trouble.sent
-            return trouble
+            return trouble, None
         self.http_requests += 1
-        return self._judge(response, payload)
+        return self._judge(access, backend, field, response, payload), response
 
-    def _judge(self, response: aiohttp.ClientResponse, payload: bytes) -> Reply | Trouble:
+    def _max_tokens_field(self, backend: Backend) -> str:
+        return self.endpoint.max_tokens_field or backend.max_tokens_field or MAX_TOKENS
+
+    def _judge(
+        self, access: Access, backend: Backend, field: str, response: aiohttp.ClientResponse, payload: bytes
+    ) -> Reply | Trouble:
         status = response.status
         if 200 <= status < 300:
             reply = parse_reply(status, payload)
             if isinstance(reply, Trouble):
-                self._stop_if_refused(response, payload)
+                self._stop_if_refused(access, response, payload)
             return reply
-        self._stop_if_refused(response, payload)
+        self._stop_if_refused(access, response, payload)
         wait_s = retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
-        return Trouble(f"http_{status}", status, error_words(payload), wait_s)
+        trouble = Trouble(f"http_{status}", status, error_words(payload), wait_s)
+        if status not in INVALID:
+            return trouble
+        if error_param(payload) == MAX_TOKENS == field and self.endpoint.max_tokens_field is None:
+            backend.max_tokens_field = NEWER_MAX_TOKENS
+            return replace(trouble, amended=True)
+        return replace(trouble, reason=CONTEXT_LENGTH) if error_code(payload) == TOO_LONG else trouble
 
-    def _stop_if_refused(self, response: aiohttp.ClientResponse, payload: bytes) -> None:
+    def _stop_if_refused(self, access: Access, response: aiohttp.ClientResponse, payload: bytes) -> None:
         if response.status in REFUSALS or error_code(payload) == UNKNOWN_MODEL:
             words = response.headers.get("Location") or error_words(payload)
-            refusal = refused(self.access, response.status, words)
-            self.slots.turn_away(refusal)  # what other batches wait to send would be refused alike
+            refusal = refused(access, response.status, words)
+            self.gate.turn_away(refusal)  # what other batches wait to send would be refused alike
             raise refusal
 
     def _results(self, asked: ChatRequest, outcome: _Outcome, attempts: int) -> list[Answer] | list[Failure]:
         if isinstance(outcome.reply, Reply):
             return _answers(asked, outcome.reply, self.endpoint.model, attempts, outcome.latency_s)
-        trouble, detail = outcome.reply, self.access.scrub(outcome.reply.detail)
+        trouble = outcome.reply
+        detail = self.accesses[outcome.backend.index].scrub(trouble.detail)
+        if trouble.status in SIZE_MATTERS:
+            detail += f" [{_size(asked)}]"
         return [
             Failure(trouble.reason, trouble.status, detail, attempts, outcome.latency_s, asked.sample + i)
             for i in range(asked.sampling.n)
         ]
 
 
+def _is_invalid(reply: Reply | Trouble) -> bool:
+    return isinstance(reply, Trouble) and reply.status in INVALID
+
+
+def _verdict_on(reply: Reply | Trouble) -> Verdict:
+    if isinstance(reply, Reply):
+        return Verdict.ANSWERED
+    return VERDICTS.get(reply.reason if reply.status is None else reply.status) or VERDICTS.get(
+        reply.reason, Verdict.ANSWERED
+    )
+
+
+def _size(asked: ChatRequest) -> str:
+    characters = len(asked.prompt or "") or sum(len(content) for _, content in asked.messages)
+    bound = asked.sampling.max_tokens
+    return f"a prompt of {characters:,} characters" + (f", for up to {bound:,} tokens" if bound else "")
+
+
 def _answers(asked: ChatRequest, reply: Reply, model: str, attempts: int, latency_s: float) -> list[Answer]:
-    usage = [(reply.prompt_tokens, reply.completion_tokens)]
-    others = (_none_or_zero(reply.prompt_tokens), _none_or_zero(reply.completion_tokens))
+    usage = [(reply.prompt_tokens, reply.completion_tokens, reply.reasoning_tokens)]
+    others = (_none_or_zero(reply.prompt_tokens), _none_or_zero(reply.completion_tokens), None)
     usage += [others] * (len(reply.choices) - 1)
     return [
-        Answer(text, finish_reason, reply.model or model, *tokens, attempts, latency_s, asked.sample + i)
-        for i, ((text, finish_reason), tokens) in enumerate(zip(reply.choices[: asked.sampling.n], usage, strict=False))
+        Answer(
+            text=choice.text,
+            finish_reason=choice.finish_reason,
+            model=reply.model or model,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            attempts=attempts,
+            latency_s=latency_s,
+            sample=asked.sample + i,
+            reasoning=choice.reasoning,
+            reasoning_tokens=reasoning_tokens,
+        )
+        for i, (choice, (prompt_tokens, completion_tokens, reasoning_tokens)) in enumerate(
+            zip(reply.choices[: asked.sampling.n], usage, strict=False)
+        )
     ]
 
 
@@ -167,10 +274,10 @@ def refused(access: Access, status: int, words: str) -> EndpointRefusedError:
     remedy = REFUSALS.get(status, REFUSALS[404])
     source = (
         f"environment variable {endpoint.api_key_env}"
-        if access.key
+        if endpoint.api_key_env
         else "none was sent; api_key_env names its variable"
     )
     return EndpointRefusedError(
-        f"The endpoint {endpoint.base_url} refuses requests for the model {endpoint.model!r} "
+        f"The endpoint {access.base_url} refuses requests for the model {endpoint.model!r} "
         f"(HTTP {status}): {access.scrub(words) or 'no reason given'!r}. {remedy.format(key_source=source)}"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from enum import IntEnum
+from typing import Literal, NamedTuple
 
 from nemocc_dask.settings import GenerationConfig
 
@@ -26,38 +27,50 @@ class ChatRequest:
     sampling: how answers are drawn; its `max_tokens` is resolved already.
     sample: number of the first answer asked for. Answer number i is drawn with the seed `sampling.seed + i`,
         so several samples of one prompt differ and each can be asked for again by itself.
+    prompt: the messages as one text, for an endpoint that completes texts; None for one that chats.
 
     >>> request = ChatRequest((Message("user", "Hi"),), GenerationConfig(n=3))
-    >>> request.rest(2).sample, request.rest(2).sampling.n
+    >>> request.part(2, 1).sample, request.part(2, 1).sampling.n
     (2, 1)
     """
 
     messages: tuple[tuple[str, str], ...]
     sampling: GenerationConfig
     sample: int = 0
+    prompt: str | None = None
 
-    def rest(self, answered: int) -> ChatRequest:
-        """The same request for the answers still missing after the first `answered` ones."""
-        if not answered:
+    def part(self, first: int, answers: int) -> ChatRequest:
+        """The same request for some of its answers: so many, from answer number `first` on."""
+        if (first, answers) == (0, self.sampling.n):
             return self
-        missing = self.sampling.replace(n=self.sampling.n - answered)
-        return replace(self, sampling=missing, sample=self.sample + answered)
+        return replace(self, sampling=self.sampling.replace(n=answers), sample=self.sample + first)
+
+
+Flaw = Literal["truncated", "content_filtered", "empty"]
+"""Why an answer is of no use, as the reason it is rejected under."""
+
+_USELESS_ENDINGS: dict[str, Flaw] = {"length": "truncated", "content_filter": "content_filtered"}
+"""finish_reason → flaw."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One choice of a response.
 
-    text: what the model wrote; None or "" where it wrote nothing. It always encodes as UTF-8.
+    text: what the model wrote, without its reasoning; None or "" where it wrote nothing. It always encodes as UTF-8.
     finish_reason: the endpoint's word, such as ``stop`` or ``length``; None where it gave none.
     model: the endpoint's name for the model that answered, else the name it was asked for by.
-    prompt_tokens, completion_tokens: usage as billed; None where the endpoint does not say. One HTTP response
-        may
-        carry several choices: the first has the usage of all of them and the others 0, so that sums are
-            right.
+    prompt_tokens, completion_tokens: usage as billed; None where the endpoint does not say. One HTTP response may carry
+        several choices: the first has the usage of all of them and the others 0, so that sums are right.
     attempts: HTTP requests tried for this row until the answer came, those that reached nobody included.
     latency_s: seconds the attempt that brought it was on the wire.
     sample: number of the answer among the samples of its prompt.
+    reasoning: what a reasoning model thought before it wrote; None where there was none.
+    reasoning_tokens: how many of `completion_tokens` it thought; None where the endpoint does not say.
+    reused: whether it was paid for before: found in the store, or the answer to an equal request.
+
+    >>> Answer("Hi", "length", "m", 7, 11, 1, 0.2, 0).flaw
+    'truncated'
     """
 
     text: str | None
@@ -68,16 +81,26 @@ class Answer:
     attempts: int
     latency_s: float
     sample: int
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
+    reused: bool = False
+
+    @property
+    def flaw(self) -> Flaw | None:
+        """Why the answer is of no use though it came and was paid for; None where it may be of use."""
+        ending = _USELESS_ENDINGS.get(self.finish_reason or "")
+        return ending or (None if self.text and not self.text.isspace() else "empty")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A row that got no answer, after every retry it was entitled to.
 
-    reason: one word for machines: ``http_<status>``, ``timeout``, ``connection``, ``bad_body``,
+    reason: one word for machines: ``http_<status>``, ``context_length``, ``timeout``, ``connection``, ``bad_body``,
         ``no_choices``.
     status: HTTP status of the last attempt; None where none came.
-    detail: the endpoint's own words on one line, 500 characters at most, the key blotted out.
+    detail: the endpoint's own words on one line, 500 characters at most, keys blotted out; where it took offence at the
+        request, the prompt's size behind them.
     attempts, latency_s, sample: as in `Answer`; latency_s is the last attempt's.
     """
 
@@ -93,6 +116,19 @@ Results = tuple[Answer | Failure, ...]
 """What one request comes to: exactly `sampling.n` values, in order of their sample numbers."""
 
 
+class Stop(IntEnum):
+    """Whether a batch of requests is to go on, and how what is in flight ends; True does as `DRAIN`.
+
+    DRAIN: no new requests, what is in flight is awaited for some seconds. FINISH: it is awaited to its end. NOW: it is
+    given up. Whatever answers come until then are stored.
+    """
+
+    GO = 0
+    DRAIN = 1
+    FINISH = 2
+    NOW = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What a batch of requests comes to.
@@ -100,7 +136,9 @@ class Answers:
     results: one tuple per request, in the order of the requests.
     http_requests: attempts that went over the wire, retries included. One whose connection was refused or
         whose host was not found did not; one whose connection was cut before the answer came did.
+    keys: identity of each answer, in the order of requests and their samples.
     """
 
     results: list[Results]
     http_requests: int
+    keys: list[str]

@@ -29,6 +29,7 @@ class Trouble:
     reason, status, detail: as in `Failure`, the detail not yet cut and scrubbed.
     retry_after_s: seconds the endpoint asked to be left alone for; None where it did not ask.
     sent: whether the request went over the wire.
+    amended: whether the request will be sent otherwise the next time, so that it need not meet this again.
     """
 
     reason: str
@@ -36,6 +37,7 @@ class Trouble:
     detail: str
     retry_after_s: float | None = None
     sent: bool = True
+    amended: bool = False
 
 
 EXCEPTIONS: tuple[tuple[type[Exception], str, bool], ...] = (
@@ -79,6 +81,8 @@ def retries_allowed(trouble: Trouble, max_retries: int) -> int:
     >>> retries_allowed(Trouble("http_503", 503, ""), 5), retries_allowed(Trouble("no_choices", 200, ""), 5)
     (5, 1)
     """
+    if trouble.amended:
+        return max(1, max_retries)
     if trouble.reason in RETRYABLE_REASONS or is_retryable(trouble.status):
         return max_retries
     return min(NO_CHOICES_RETRIES, max_retries) if trouble.reason == "no_choices" else 0

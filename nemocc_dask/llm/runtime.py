@@ -12,30 +12,32 @@ import atexit
 import concurrent.futures
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
 
 from nemocc_dask.errors import CallerError
-from nemocc_dask.llm.access import Access
+from nemocc_dask.llm.access import Access, connector_through, is_socks
+from nemocc_dask.llm.batch import DRAIN_S, ROWS_PER_SLOT, Batch, Memory, OnResult, StoppedError
 from nemocc_dask.llm.check import check
+from nemocc_dask.llm.claims import Claims
 from nemocc_dask.llm.client import ChatClient
-from nemocc_dask.llm.limits import Slots
-from nemocc_dask.llm.results import Answers, ChatRequest, Results
+from nemocc_dask.llm.gate import Gate
+from nemocc_dask.llm.results import Answers, ChatRequest, Stop
 from nemocc_dask.settings import Endpoint
 
-WAIT_SLICE_S = 0.5
+WAIT_SLICE_S = 0.25
 """How often a waiting thread looks whether it should stop."""
 
-ROWS_PER_SLOT = 2
-"""Requests held as coroutines per slot: enough that a row waiting to retry leaves its slot to another."""
-
-STOP_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 """Longest wait for cancelled requests to end; only a callback that blocks could take so long."""
 
-OnResult = Callable[[Results], None]
-ShouldStop = Callable[[], bool]
+LOOK_UP_THREADS = 2
+"""Threads that make keys and look into the store, beside the loop."""
+
+ShouldStop = Callable[[], Stop | bool]
 T = TypeVar("T")
 
 
@@ -43,6 +45,7 @@ def answer_all(
     requests: Sequence[ChatRequest],
     endpoint: Endpoint,
     *,
+    memory: Memory | None = None,
     priority: int = 0,
     on_result: OnResult | None = None,
     should_stop: ShouldStop | None = None,
@@ -50,33 +53,39 @@ def answer_all(
     """Answers requests, as many at once as the endpoint allows this process, and blocks until all are
     answered.
 
-    requests: any number; zero start nothing.
+    requests: any number; zero start nothing. Each is looked at when its turn comes, and not kept.
+    memory: where answers are looked up before, and written down as they come; None has none.
     priority: whose turn it is where several threads share the endpoint, lower first.
     on_result: called with each request's results as they come, in no order, on the loop's thread: keep it
         short.
-    should_stop: asked by the calling thread, before anything is sent and about twice a second; True stops the sending.
+    should_stop: asked by the calling thread, before anything is sent and a few times a second; see `Stop`.
 
     Results come in the order of the requests. A row that failed is a `Failure` among them.
 
     Raises `SettingError` before anything is sent where the key's variable is missing, `EndpointRefusedError`
-    where the endpoint would refuse every request, `concurrent.futures.CancelledError` after `should_stop`,
-    and whatever `on_result` or `should_stop` raise. Whenever it raises, KeyboardInterrupt included, its
-    requests have been
-    cancelled: nothing goes on being sent.
+    where the endpoint would refuse every request, `EndpointUnreachableError` where nobody is there,
+    `concurrent.futures.CancelledError` after `should_stop`, and whatever `on_result` or `should_stop` raise. Whenever
+    it raises, nothing goes on being sent, and answers that came are in the memory. KeyboardInterrupt: what is in flight is
+    awaited for some seconds where there is a memory; a second one gives it up.
     """
     if not requests:
-        return Answers([], 0)
+        return Answers([], 0, [])
     if should_stop is not None and should_stop():
-        raise _stopped()
-    access = Access.to(endpoint)
+        raise concurrent.futures.CancelledError("The requests were stopped before the first.")
+    accesses = Access.to(endpoint)
     runtime = current_runtime()
-    batch = _Batch(requests, on_result)
-    future = runtime.submit(batch.run(runtime, access, priority))
+    runtime.wait_for(runtime.first_look(accesses))
+    batch = runtime.batch(requests, accesses, memory, priority, on_result)
+    future = runtime.submit(batch.run(runtime.threads))
     try:
-        return _wait(future, should_stop)
+        return _wait(future, partial(runtime.stop, batch), should_stop)
+    except StoppedError:
+        raise concurrent.futures.CancelledError("The requests were stopped.") from None
+    except KeyboardInterrupt:
+        runtime.end(future, batch, Stop.DRAIN if memory else Stop.NOW)
+        raise
     except BaseException:
-        future.cancel()
-        concurrent.futures.wait([runtime.submit(batch.ended())], STOP_TIMEOUT_S)
+        runtime.end(future, batch, Stop.NOW)
         raise
 
 
@@ -89,71 +98,26 @@ def check_endpoint(endpoint: Endpoint) -> None:
     Raises `EndpointUnreachableError`, `EndpointRefusedError`, or `SettingError` where the key's variable is
     missing.
     """
-    access = Access.to(endpoint)
     runtime = current_runtime()
-    future = runtime.submit(runtime.check(access))
-    try:
-        _wait(future, None)
-    except BaseException:
-        future.cancel()
-        raise
+    runtime.wait_for(runtime.check(Access.to(endpoint)))
 
 
-def _wait(future: concurrent.futures.Future[T], should_stop: ShouldStop | None) -> T:
+def _wait(
+    future: concurrent.futures.Future[T],
+    stop: Callable[[Stop], None] = lambda _: None,
+    should_stop: ShouldStop | None = None,
+) -> T:
     # In slices, because a wait without end cannot be interrupted on Windows.
     while not concurrent.futures.wait([future], timeout=WAIT_SLICE_S).done:
-        if should_stop is not None and should_stop():
-            raise _stopped()
+        if should_stop is not None and (how := Stop(should_stop())):
+            stop(how)
     return future.result()
 
 
-def _stopped() -> concurrent.futures.CancelledError:
-    return concurrent.futures.CancelledError("The requests were stopped by should_stop.")
-
-
-class _Batch:
-    """The requests of one call of `answer_all`, worked off by a bounded number of tasks."""
-
-    def __init__(self, requests: Sequence[ChatRequest], on_result: OnResult | None) -> None:
-        self.requests = requests
-        self.on_result = on_result
-        self.results: list[Results] = [()] * len(requests)
-        self.workers: list[asyncio.Task[None]] = []
-
-    async def run(self, runtime: Runtime, access: Access, priority: int) -> Answers:
-        """All results. The first error of a worker cancels the others, which have ended when it is raised."""
-        slots = runtime.slots_of(access.endpoint)
-        client = ChatClient(access, runtime.session(), slots, priority)
-        todo = iter(enumerate(self.requests))
-        width = min(len(self.requests), ROWS_PER_SLOT * slots.limit)
-        first: BaseException | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                self.workers = [group.create_task(self._work(client, todo)) for _ in range(width)]
-        except BaseExceptionGroup as errors:
-            first = errors.exceptions[0]
-        if first is not None:
-            # Raised out here: within the block above, the group that holds it would become its context, and an error
-            # that contains itself does not survive the pickling on its way from a Dask worker.
-            raise first
-        return Answers(self.results, client.http_requests)
-
-    async def _work(self, client: ChatClient, todo: Iterator[tuple[int, ChatRequest]]) -> None:
-        for index, request in todo:
-            self.results[index] = await client.answer(request)
-            if self.on_result is not None:
-                self.on_result(self.results[index])
-
-    async def ended(self) -> None:
-        """Waits until no task of the batch is left, whatever became of each."""
-        if self.workers:
-            await asyncio.wait(self.workers)
-
-
 class Runtime:
-    """An event loop in a thread of its own, with the session and the slots that live on it.
+    """An event loop in a thread of its own, with the session and the gates that live on it.
 
-    `submit` may be called from any other thread; `session` and `slots_of` on the loop only.
+    `submit`, `batch`, `stop`, `end` and `wait_for` may be called from any other thread; the rest on the loop only.
     """
 
     def __init__(self) -> None:
@@ -161,8 +125,12 @@ class Runtime:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="nemocc-requests", daemon=True)
         self.thread.start()
-        self._session: aiohttp.ClientSession | None = None
-        self._slots: dict[tuple[str, str, str | None], Slots] = {}
+        self.threads = concurrent.futures.ThreadPoolExecutor(LOOK_UP_THREADS, "nemocc-look-up")
+        self._sessions: dict[str | None, aiohttp.ClientSession] = {}
+        self._gates: dict[Identity, Gate] = {}
+        self._claims: dict[str, Claims] = {}
+        self._looked_at: set[Identity] = set()
+        self._looking = asyncio.Lock()
 
     def is_alive(self) -> bool:
         """Whether this process can use it: a forked child has its memory, but not its thread."""
@@ -181,42 +149,101 @@ class Runtime:
             )
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
-    async def check(self, access: Access) -> None:
+    def wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine on the loop and waits for its result; an interrupted wait cancels it."""
+        future = self.submit(coroutine)
+        try:
+            return _wait(future)
+        except BaseException:
+            future.cancel()
+            raise
+
+    async def check(self, accesses: tuple[Access, ...]) -> None:
         """`check_endpoint` on the loop."""
-        await check(access, self.session())
+        await check(accesses, [self.session(access) for access in accesses])
+        self._looked_at.add(_identity(accesses[0].endpoint))
 
-    def session(self) -> aiohttp.ClientSession:
-        """The session of the process. The slots limit connections, so it does not."""
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        return self._session
+    async def first_look(self, accesses: tuple[Access, ...]) -> None:
+        """The same where this process has not looked at the endpoint yet; of many who ask at once, one looks."""
+        async with self._looking:
+            if _identity(accesses[0].endpoint) not in self._looked_at:
+                await self.check(accesses)
 
-    def slots_of(self, endpoint: Endpoint) -> Slots:
-        """The slots of an endpoint: of an address, a model and a key, whatever else the settings say.
+    def session(self, access: Access) -> aiohttp.ClientSession:
+        """The session of the process for a way to the network. The gate limits connections, so it does not."""
+        socks = str(access.proxy) if is_socks(access.proxy) else None
+        if socks not in self._sessions:
+            connector = connector_through(socks)
+            self._sessions[socks] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._sessions[socks]
 
-        Two settings that differ in their limit share the slots, and the most recent limit holds for both:
-        with slots for each, both together would go over either limit.
+    def gate(self, endpoint: Endpoint) -> Gate:
+        """The gate of an endpoint: of its addresses, its model and its key, whatever else the settings say.
+
+        Two settings that differ in their limits share the gate, and the most recent limits hold for both: with a gate
+        for each, both together would go over either limit.
         """
-        identity = (endpoint.base_url, endpoint.model, endpoint.api_key_env)
-        slots = self._slots.setdefault(identity, Slots(endpoint.max_concurrent_requests))
-        slots.resize(endpoint.max_concurrent_requests)
-        return slots
+        identity = _identity(endpoint)
+        if identity not in self._gates:
+            self._gates[identity] = Gate(endpoint)
+        else:
+            self._gates[identity].adopt(endpoint)
+        return self._gates[identity]
+
+    def batch(
+        self, requests: Sequence[ChatRequest], accesses: tuple[Access, ...], memory: Memory | None, priority: int,
+        on_result: OnResult | None,
+    ) -> Batch:  # fmt: skip
+        """Requests that are ready to be run on the loop."""
+        return self.wait_for(self._batch(requests, accesses, memory, priority, on_result))
+
+    async def _batch(
+        self, requests: Sequence[ChatRequest], accesses: tuple[Access, ...], memory: Memory | None, priority: int,
+        on_result: OnResult | None,
+    ) -> Batch:  # fmt: skip
+        endpoint = accesses[0].endpoint
+        sessions = tuple(self.session(access) for access in accesses)
+        client = ChatClient(accesses, sessions, self.gate(endpoint), priority)
+        claims = self._claims.setdefault(memory.attempt.url if memory else "", Claims())
+        width = ROWS_PER_SLOT * endpoint.max_concurrent_requests
+        return Batch(requests, client, width=width, memory=memory, claims=claims, on_result=on_result)
+
+    def stop(self, batch: Batch, how: Stop) -> None:
+        """Has a batch end early."""
+        self.loop.call_soon_threadsafe(batch.stop, how)
+
+    def end(self, future: concurrent.futures.Future[Any], batch: Batch, how: Stop) -> None:
+        """Stops a batch and waits until nothing of it is left; an interrupt meanwhile has it hurry."""
+        try:
+            self.stop(batch, how)
+            concurrent.futures.wait([future], DRAIN_S + CLOSE_TIMEOUT_S)
+        except KeyboardInterrupt:
+            self.stop(batch, Stop.NOW)
+            concurrent.futures.wait([future], CLOSE_TIMEOUT_S)
+            raise
 
     def close(self) -> None:
         """Cancels what is still running, closes the connections and ends the thread."""
-        self.submit(self._wind_up()).result(STOP_TIMEOUT_S)
+        self.submit(self._wind_up()).result(CLOSE_TIMEOUT_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(STOP_TIMEOUT_S)
+        self.thread.join(CLOSE_TIMEOUT_S)
         self.loop.close()
+        self.threads.shutdown(wait=False)
 
     async def _wind_up(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
+
+
+Identity = tuple[tuple[str, ...], str, str | None]
+
+
+def _identity(endpoint: Endpoint) -> Identity:
+    return endpoint.base_urls, endpoint.model, endpoint.api_key_env
 
 
 _lock = threading.Lock()

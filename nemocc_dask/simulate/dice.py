@@ -19,11 +19,8 @@ def digest(*parts: bytes) -> bytes:
     >>> digest(b"ab", b"c") == digest(b"a", b"bc")
     False
     """
-    hashed = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for part in parts:
-        hashed.update(b"%d:" % len(part))
-        hashed.update(part)
-    return hashed.digest()
+    together = b"".join([b"%d:%b" % (len(part), part) for part in parts])
+    return hashlib.blake2b(together, digest_size=DIGEST_BYTES).digest()
 
 
 def share(*parts: bytes) -> float:
@@ -64,9 +61,9 @@ class Dice:
         return [items[place] for place in self._places(len(items), len(items))]
 
     def _places(self, total: int, count: int) -> list[int]:
-        """The first `count` steps of a Fisher-Yates shuffle."""
-        places = list(range(total))
+        """The first `count` steps of a Fisher-Yates shuffle; `below`, spelt out where most draws are made."""
+        places, throw = list(range(total)), self._random
         for step in range(min(count, total)):
-            other = step + self.below(total - step)
+            other = step + int(throw() * (total - step))
             places[step], places[other] = places[other], places[step]
         return places[:count]

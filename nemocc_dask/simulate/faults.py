@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import fields
+from statistics import NormalDist
 from typing import Any
 
+from nemocc_dask.simulate.asked import Asked
 from nemocc_dask.simulate.dice import Dice, digest, share
 from nemocc_dask.simulate.knobs import Knobs
-from nemocc_dask.simulate.wire import ChatRequest
 
-CUT, ERROR, CUT_AFTER_HEADERS, GARBAGE = "cut", "error", "cut_after_headers", "garbage"
-FAULTS = (CUT, ERROR, CUT_AFTER_HEADERS, GARBAGE)
+HANG, CUT, ERROR, CUT_AFTER_HEADERS = "hang", "cut", "error", "cut_after_headers"
+GARBAGE, NO_CHOICES = "garbage", "no_choices"
+FAULTS = (HANG, CUT, ERROR, CUT_AFTER_HEADERS, GARBAGE, NO_CHOICES)
 """Faults of a whole attempt, in the order in which they are tried; knob `<name>_rate` holds the rate."""
-TRUNCATE, EMPTY, BAD_REQUEST = "truncate", "empty", "bad_request"
+BAD_REQUEST, DEAD = "bad_request", "dead"
+_NEAREST = 2.0**-53
+"""How near to 0 and 1 a draw may come, so that its normal deviate is finite: at most 8.2."""
+_NORMAL = NormalDist()
 
 
 class Faults:
@@ -22,25 +29,43 @@ class Faults:
     def __init__(self, knobs: Knobs) -> None:
         self._knobs = knobs
         self._seed = b"%d" % knobs.seed
+        rates = {field.name: getattr(knobs, field.name) for field in fields(knobs)}
+        self._rates = {
+            name.removesuffix("_rate"): rate for name, rate in rates.items() if name.endswith("_rate") and rate
+        }
+        self.none = not self._rates
+        self._whole = [fault for fault in FAULTS if self.may(fault)]
+
+    def may(self, fault: str) -> bool:
+        """Whether this fault ever happens."""
+        return fault in self._rates
 
     def strikes(self, fault: str, body: bytes, attempt: int, choice: int = 0) -> bool:
         """Whether this fault happens at this attempt at this body (and, for some faults, to this choice)."""
-        rate: float = getattr(self._knobs, f"{fault}_rate")
-        return rate > 0 and self._drawn(fault, body, attempt, choice) < rate
+        return self.may(fault) and self._drawn(fault, body, attempt, choice) < self._rates[fault]
 
-    def refuses(self, asked: ChatRequest) -> bool:
+    def refuses(self, asked: Asked) -> bool:
         """Whether this prompt is refused for good, whatever else its request says, however often it comes."""
-        return self._knobs.bad_request_rate > 0 and self.strikes(BAD_REQUEST, digest(asked.text()), attempt=0)
+        return self.may(BAD_REQUEST) and self.strikes(BAD_REQUEST, digest(asked.text()), attempt=0)
 
     def first(self, body: bytes, attempt: int) -> str | None:
         """The first fault of a whole attempt that happens, if any."""
-        return next((fault for fault in FAULTS if self.strikes(fault, body, attempt)), None)
+        return next((fault for fault in self._whole if self.strikes(fault, body, attempt)), None)
 
     def latency_s(self, body: bytes, attempt: int) -> float:
-        """Seconds this attempt takes: latency_s, evenly spread by latency_jitter_s either way, at least 0."""
-        spread = self._knobs.latency_jitter_s
-        swing = spread * (2 * self._drawn("latency", body, attempt, 0) - 1) if spread else 0.0
-        return max(0.0, self._knobs.latency_s + swing)
+        """Seconds this attempt takes: latency_s · exp(σz - σ²/2) + latency_jitter_s · u, at least 0.
+
+        σ is latency_sigma, z normal and u even between -1 and 1, both drawn; the mean is latency_s.
+        """
+        sigma, spread = self._knobs.latency_sigma, self._knobs.latency_jitter_s
+        latency_s = self._knobs.latency_s
+        if sigma:
+            drawn = self._drawn("latency_sigma", body, attempt, 0)
+            z = _NORMAL.inv_cdf(min(max(drawn, _NEAREST), 1 - _NEAREST))
+            latency_s *= math.exp(sigma * z - sigma**2 / 2)
+        if spread:
+            latency_s += spread * (2 * self._drawn("latency", body, attempt, 0) - 1)
+        return max(0.0, latency_s)
 
     def _drawn(self, name: str, body: bytes, attempt: int, choice: int) -> float:
         return share(self._seed, name.encode(), body, b"%d" % attempt, b"%d" % choice)

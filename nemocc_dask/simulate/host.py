@@ -82,11 +82,15 @@ class Simulator:
 
     def stats(self) -> dict[str, Any]:
         """The counts so far, as GET /stats sends them."""
-        return self._on_loop(lambda: self._simulation.stats.snapshot())
+        return self._on_loop(self._simulation.snapshot)
 
     def reset(self) -> None:
         """Forgets all counts and all bodies it has seen, as POST /stats/reset does."""
         self._on_loop(self._simulation.reset)
+
+    def revive(self) -> None:
+        """Brings it back where it died of `fails_after`, as POST /revive does; it dies no more."""
+        self._on_loop(lambda: self._simulation.life.revive())
 
     def __enter__(self) -> Self:
         return self.start()

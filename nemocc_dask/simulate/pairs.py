@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nemocc_dask.simulate.dice import Dice
 from nemocc_dask.simulate.extract import clipped, numbers, words
@@ -12,8 +12,7 @@ MOST_PAIRS = 8
 _LETTERS = "ABCD"
 
 
-@dataclass(frozen=True)
-class Spot:
+class Spot(NamedTuple):
     """A sentence somewhere in a document, and the one after it (after the last one comes the first)."""
 
     sentence: str

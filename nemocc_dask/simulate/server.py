@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from nemocc_dask.simulate import wire
-from nemocc_dask.simulate.simulation import Simulation
+from nemocc_dask.simulate.asked import read_chat, read_plain
+from nemocc_dask.simulate.faults import DEAD
+from nemocc_dask.simulate.refusals import RefusedError
+from nemocc_dask.simulate.simulation import Read, Simulation
 from nemocc_dask.simulate.stats import ABANDONED, Reply
 
 LARGEST_BODY_BYTES = 256 * 2**20
@@ -16,59 +21,92 @@ class Doors:
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
+        self._open: set[asyncio.Transport | None] = set()
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions. Counted as done before the answer leaves: clients read exact counts."""
-        stats = self._simulation.stats
-        stats.arrived()
-        reply = ABANDONED
+        """POST /v1/chat/completions."""
+        return await self._counted(request, read_chat)
+
+    async def plain(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/completions."""
+        return await self._counted(request, read_plain)
+
+    async def _counted(self, request: web.Request, read: Read) -> web.StreamResponse:
+        """The reply is counted as done before it leaves: clients read exact counts."""
+        stats, transport = self._simulation.stats, request.transport
+        came, reply = stats.arrived(), ABANDONED
         try:
-            key = request.headers.get("Authorization")
-            reply = await self._simulation.reply(await request.read(), key, stats)
+            if self._simulation.life.takes_one_more():
+                self._open.add(transport)
+                key = request.headers.get("Authorization")
+                reply = await self._simulation.reply(await request.read(), key, read, stats)
+            else:
+                self._hang_up()
+                reply = Reply(status=None, fault=DEAD)
         finally:
-            stats.left(reply)
+            self._open.discard(transport)
+            stats.left(reply, came)
         return await _sent(request, reply)
 
-    async def models(self, request: web.Request) -> web.Response:
+    def _hang_up(self) -> None:
+        """Closes the connections of all that is worked on, whose clients get no answer any more."""
+        for transport in self._open:
+            if transport is not None:
+                transport.close()
+
+    async def models(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/models."""
+        if self._simulation.life.dead:
+            return await _cut(request, b"")
         try:
             self._simulation.check_key(request.headers.get("Authorization"))
-        except wire.RefusedError as refused:
+        except RefusedError as refused:
             return _refusal(refused)
         return web.json_response(wire.model_list(self._simulation.knobs))
 
     async def stats(self, _: web.Request) -> web.Response:
         """GET /stats."""
-        return web.json_response(self._simulation.stats.snapshot())
+        return web.json_response(self._simulation.snapshot())
 
     async def reset(self, _: web.Request) -> web.Response:
         """POST /stats/reset: the counts as they were, so none is lost between a look and a reset."""
-        before = self._simulation.stats.snapshot()
+        before = self._simulation.snapshot()
         self._simulation.reset()
         return web.json_response(before)
 
-    async def health(self, _: web.Request) -> web.Response:
+    async def revive(self, _: web.Request) -> web.Response:
+        """POST /revive: an endpoint that died is alive again."""
+        self._simulation.life.revive()
+        return web.json_response({"dead": False})
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
         """GET /health."""
+        if self._simulation.life.dead:
+            return await _cut(request, b"")
         return web.json_response({"status": "ok", "what": wire.NO_LLM})
 
-    async def elsewhere(self, request: web.Request) -> web.Response:
-        """Every other path, /v1/completions among them."""
-        return _refusal(wire.RefusedError.path(request.method, request.path))
+    async def elsewhere(self, request: web.Request) -> web.StreamResponse:
+        """Every other path."""
+        if self._simulation.life.dead:
+            return await _cut(request, b"")
+        return _refusal(RefusedError.path(request.method, request.path))
 
 
 def application(simulation: Simulation) -> web.Application:
     """The web application of a simulation."""
     doors, app = Doors(simulation), web.Application(client_max_size=LARGEST_BODY_BYTES)
     app.router.add_post("/v1/chat/completions", doors.chat)
+    app.router.add_post("/v1/completions", doors.plain)
     app.router.add_get("/v1/models", doors.models)
     app.router.add_get("/stats", doors.stats)
     app.router.add_post("/stats/reset", doors.reset)
+    app.router.add_post("/revive", doors.revive)
     app.router.add_get("/health", doors.health)
     app.router.add_route("*", "/{path:.*}", doors.elsewhere)
     return app
 
 
-def _refusal(refused: wire.RefusedError) -> web.Response:
+def _refusal(refused: RefusedError) -> web.Response:
     return web.Response(body=refused.body, status=refused.status, content_type="application/json")
 
 

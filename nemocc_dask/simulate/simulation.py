@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NoReturn
 
 from nemocc_dask.simulate import faults, wire
-from nemocc_dask.simulate.answers import Format, answer_to, format_of
+from nemocc_dask.simulate.answering import answers
+from nemocc_dask.simulate.asked import Asked
 from nemocc_dask.simulate.dice import Dice, digest
 from nemocc_dask.simulate.faults import Faults
 from nemocc_dask.simulate.knobs import Knobs
-from nemocc_dask.simulate.prompt import Prompt, read_prompt
+from nemocc_dask.simulate.life import Life
+from nemocc_dask.simulate.limits import Limits, TurnedAway
+from nemocc_dask.simulate.refusals import TELL_WAIT, RefusedError, error_body, retry_after
+from nemocc_dask.simulate.sharing import Alone, Shared
+from nemocc_dask.simulate.spoiling import spoilt
 from nemocc_dask.simulate.stats import Reply, Stats
-from nemocc_dask.simulate.throttle import Throttle
-from nemocc_dask.simulate.wire import ChatRequest, Choice, RefusedError
 
-TRIES_TO_DIFFER = 4
-"""How often a choice that equals an earlier one is drawn again: a short document holds few answers."""
+Read = Callable[[bytes], Asked]
 
 
 class Simulation:
@@ -32,133 +37,126 @@ class Simulation:
     def reset(self) -> None:
         """Forgets everything it has seen: from here on it behaves like a new one."""
         self.stats = Stats(time.monotonic)
-        self._throttle = Throttle(self.knobs.rate_limit_per_s, time.monotonic)
+        self.life = Life(self.knobs.fails_after)
+        self._limits = Limits(self.knobs, time.monotonic)
+        self._server = Shared(self.knobs.saturates_at) if self.knobs.saturates_at else Alone()
 
-    async def reply(self, raw: bytes, authorization: str | None, stats: Stats) -> Reply:
-        """The reply to one chat completion; refusals come at once, everything else after the latency.
+    def snapshot(self) -> dict[str, Any]:
+        """All counts, as GET /stats sends them."""
+        return {**self.stats.snapshot(), **self._limits.peaks(), "dead": self.life.dead}
 
-        stats: the counts the request arrived in; they are the present ones unless a reset came in between.
+    async def reply(self, raw: bytes, authorization: str | None, read: Read, stats: Stats) -> Reply:
+        """The reply to one request; refusals come at once, everything else after the latency.
+
+        read: how its bytes are read. stats: the counts the request arrived in; they are the present ones unless a
+        reset came in between.
         """
+        limits = self._limits
         try:
-            asked = self._admitted(raw, authorization)
+            reply = await self._let_in(self._admitted(raw, authorization, read), raw, limits, stats)
         except RefusedError as refused:
-            return Reply(status=refused.status, body=refused.body)
-        if wait_s := self._throttle.wait_s():
-            return _too_many(wait_s)
-        if self._faults.refuses(asked):
-            return _refused_content()
-        body = digest(raw)
-        return await self._delayed(asked, body, stats.asked(body))
+            reply = Reply(status=refused.status, body=refused.body)
+        headers = limits.headers()
+        return replace(reply, headers={**reply.headers, **headers}) if headers else reply
 
     def check_key(self, authorization: str | None) -> None:
         """Raises `RefusedError` where a key is required and was not sent."""
         if self.knobs.api_key is not None and authorization != f"Bearer {self.knobs.api_key}":
             raise RefusedError.key()
 
-    def _admitted(self, raw: bytes, authorization: str | None) -> ChatRequest:
+    def _admitted(self, raw: bytes, authorization: str | None, read: Read) -> Asked:
         self.check_key(authorization)
-        asked = wire.read_request(raw)
+        asked = read(raw)
         if asked.model != self.knobs.model:
             raise RefusedError.model(asked.model, self.knobs.model)
+        if asked.old_name and self.knobs.wants_max_completion_tokens:
+            raise RefusedError.max_tokens()
+        if asked.n > 1 and self.knobs.refuses_n:
+            raise RefusedError.several(asked.n)
         return asked
 
-    async def _delayed(self, asked: ChatRequest, body: bytes, attempt: int) -> Reply:
-        """The reply, once its latency is over; the work is part of the latency and does not add to it."""
-        due = time.monotonic() + self._faults.latency_s(body, attempt)
-        reply = self._attempted(asked, body, attempt)
-        if (left_s := due - time.monotonic()) > 0:
-            await asyncio.sleep(left_s)
-        return reply
+    async def _let_in(self, asked: Asked, raw: bytes, limits: Limits, stats: Stats) -> Reply:
+        """The reply, if the limits let the request in; it counts with what it might take until it is billed."""
+        most_tokens = asked.prompt_tokens + self._count(asked) * (asked.max_tokens or 0)
+        if turned_away := limits.turns_away(most_tokens):
+            return self._too_many(turned_away)
+        place = limits.let_in(most_tokens)
+        try:
+            reply = await self._worked_on(asked, raw, stats)
+            limits.bill(place, reply.prompt_tokens + reply.completion_tokens)
+            return reply
+        finally:
+            limits.let_out()
 
-    def _attempted(self, asked: ChatRequest, body: bytes, attempt: int) -> Reply:
-        match self._faults.first(body, attempt):
+    async def _worked_on(self, asked: Asked, raw: bytes, stats: Stats) -> Reply:
+        if self._faults.refuses(asked):
+            return _refused_content()
+        body = digest(raw)
+        attempt = stats.asked(body)
+        fault = self._faults.first(body, attempt)
+        if fault == faults.HANG:
+            stats.struck(faults.HANG)
+            await _for_ever()
+        latency_s = self._faults.latency_s(body, attempt)
+        return await self._server.serve(latency_s, lambda: self._attempted(asked, body, attempt, fault))
+
+    def _attempted(self, asked: Asked, body: bytes, attempt: int, fault: str | None) -> Reply:
+        match fault:
             case faults.CUT:
                 return Reply(status=None, fault=faults.CUT)
             case faults.ERROR:
-                return _error(self.knobs.error_status)
-            case fault:
+                return self._error()
+            case _:
                 return self._answered(asked, body, attempt, fault)
 
-    def _answered(self, asked: ChatRequest, body: bytes, attempt: int, fault: str | None) -> Reply:
+    def _answered(self, asked: Asked, body: bytes, attempt: int, fault: str | None) -> Reply:
         """An answer, perhaps spoilt: garbage counts as answered, yet not as a proper answer to this body."""
-        prompt = read_prompt(asked.messages)
-        wanted = format_of(prompt.instructions)
-        drawn = _choices(asked, prompt, wanted, self._seed_of(asked), self._count(asked))
-        choices, spoilt = self._spoilt(drawn, body, attempt)
-        usage = _usage(asked, choices)
-        identity = f"{body.hex()}-{attempt}"
-        completion = wire.completion(identity, asked.model, choices, None if self.knobs.no_usage else usage)
+        seed = self.knobs.seed if asked.seed is None else asked.seed
+        name, drawn = answers(asked, seed=seed, count=self._count(asked), reasoning=self.knobs.reasoning)
+        choices, spoilt_by = spoilt([] if fault == faults.NO_CHOICES else drawn, asked, self._faults, body, attempt)
+        usage = wire.usage(asked.prompt_tokens, choices)
+        completion = wire.completion(
+            f"{body.hex()}-{attempt}", asked.model, choices, None if self.knobs.no_usage else usage, plain=asked.plain
+        )
         if fault == faults.CUT_AFTER_HEADERS:
             return Reply(status=None, body=json.dumps(completion).encode(), fault=fault)
         if fault == faults.GARBAGE:
             spoilt_body = faults.garbage(completion, Dice(digest(b"garbage", body, b"%d" % attempt)))
-            return Reply(status=200, body=spoilt_body, fault=fault, task=wanted.name)
+            return Reply(status=200, body=spoilt_body, fault=fault, task=name)
         return Reply(
             status=200,
             body=json.dumps(completion).encode(),
-            fault=spoilt,
-            task=wanted.name,
-            digest=body,
+            fault=fault or spoilt_by,
+            task=name,
+            digest=body if choices else None,
             prompt_tokens=usage["prompt_tokens"],
             completion_tokens=usage["completion_tokens"],
         )
 
-    def _seed_of(self, asked: ChatRequest) -> int:
-        return self.knobs.seed if asked.seed is None else asked.seed
-
-    def _count(self, asked: ChatRequest) -> int:
+    def _count(self, asked: Asked) -> int:
         return min(asked.n, self.knobs.max_n) if self.knobs.max_n else asked.n
 
-    def _spoilt(self, choices: Sequence[Choice], body: bytes, attempt: int) -> tuple[list[Choice], str | None]:
-        """The choices, some truncated or emptied as the knobs say, and which of the two happened last."""
-        kept, happened = list(choices), None
-        for at, choice in enumerate(choices):
-            if self._faults.strikes(faults.EMPTY, body, attempt, at):
-                kept[at], happened = Choice("", "stop"), faults.EMPTY
-            elif self._faults.strikes(faults.TRUNCATE, body, attempt, at):
-                kept[at], happened = (
-                    Choice(choice.content[: len(choice.content) // 2], "length"),
-                    faults.TRUNCATE,
-                )
-        return kept, happened
+    def _too_many(self, turned_away: TurnedAway) -> Reply:
+        wait_s = turned_away.wait_s
+        when = "later" if wait_s is None else f"in {math.ceil(wait_s)} s"
+        message = f"Simulated rate limit: {turned_away.why}; try again {when}."
+        body = error_body(message, kind="rate_limit_error", code="rate_limit_exceeded")
+        return Reply(status=429, body=body, headers=retry_after(self.knobs.retry_after, wait_s, time.time()))
 
-
-def _choices(asked: ChatRequest, prompt: Prompt, wanted: Format, seed: int, count: int) -> list[Choice]:
-    """`count` answers, drawn from chat, seed and their number; they differ where the document allows it."""
-    chat = digest(asked.text(), b"%d" % seed)
-    contents: list[str] = []
-    for index in range(count):
-        for again in range(TRIES_TO_DIFFER):
-            key = digest(chat, b"%d.%d" % (index, again))
-            content = answer_to(prompt, wanted, Dice(key))
-            if content not in contents:
-                break
-        contents.append(content)
-    return [wire.limited(content, stop=asked.stop, max_tokens=asked.max_tokens) for content in contents]
-
-
-def _usage(asked: ChatRequest, choices: Sequence[Choice]) -> dict[str, int]:
-    sent = sum(wire.tokens(message.content) for message in asked.messages)
-    made = sum(wire.tokens(choice.content) for choice in choices)
-    return {"prompt_tokens": sent, "completion_tokens": made, "total_tokens": sent + made}
-
-
-def _too_many(wait_s: int) -> Reply:
-    body = wire.error_body(
-        f"Simulated rate limit: try again in {wait_s} s.", kind="rate_limit_error", code="rate_limit_exceeded"
-    )
-    return Reply(status=429, body=body, headers={"Retry-After": str(wait_s)})
+    def _error(self) -> Reply:
+        status = self.knobs.error_status
+        body = error_body(f"Simulated error {status}.", kind="server_error", code="simulated_error")
+        headers = retry_after(self.knobs.retry_after, None, time.time()) if status in TELL_WAIT else {}
+        return Reply(status=status, body=body, fault=faults.ERROR, headers=headers)
 
 
 def _refused_content() -> Reply:
-    body = wire.error_body(
-        "Simulated refusal: this prompt is never accepted.",
-        kind="invalid_request_error",
-        code="invalid_prompt",
-    )
+    message = "Simulated refusal: this prompt is never accepted."
+    body = error_body(message, kind="invalid_request_error", code="invalid_prompt")
     return Reply(status=400, body=body, fault=faults.BAD_REQUEST)
 
 
-def _error(status: int) -> Reply:
-    body = wire.error_body(f"Simulated error {status}.", kind="server_error", code="simulated_error")
-    return Reply(status=status, body=body, fault=faults.ERROR)
+async def _for_ever() -> NoReturn:
+    """Until the client leaves or the endpoint is stopped, which cancels it."""
+    while True:
+        await asyncio.get_running_loop().create_future()

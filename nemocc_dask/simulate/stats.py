@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +31,9 @@ class Reply:
 
 
 ABANDONED = Reply(status=None, fault="abandoned")
-"""The client closed the connection before its answer was ready, or the endpoint was stopped."""
+"""The client closed the connection before its answer was ready, or the endpoint was stopped or died."""
+STEP = 1.02
+"""Latencies are told apart by this factor."""
 
 
 class Load:
@@ -47,19 +50,21 @@ class Load:
         self._last_arrival = self._changed_at = 0.0
         self._area = self._area_at_last_arrival = 0.0
 
-    def came(self) -> None:
-        """One more is in flight."""
+    def came(self) -> float:
+        """One more is in flight; returns the moment."""
         moment = self._pass_time()
         if self.first_arrival is None:
             self.first_arrival = moment
         self._last_arrival, self._area_at_last_arrival = moment, self._area
         self.now += 1
         self.peak = max(self.peak, self.now)
+        return moment
 
-    def went(self) -> None:
-        """One fewer is in flight."""
-        self._pass_time()
+    def went(self) -> float:
+        """One fewer is in flight; returns the moment."""
+        moment = self._pass_time()
         self.now -= 1
+        return moment
 
     def mean(self) -> float:
         """The average; the peak where all arrived in one moment."""
@@ -77,6 +82,36 @@ class Load:
         return moment
 
 
+class Latencies:
+    """How long answers took, in steps of 2 %, so that a million take no more room than a hundred.
+
+    >>> latencies = Latencies()
+    >>> for milliseconds in range(1, 101):
+    ...     latencies.add(milliseconds / 1000)
+    >>> round(latencies.quantile_ms(0.5)), round(latencies.quantile_ms(0.95))
+    (50, 95)
+    """
+
+    def __init__(self) -> None:
+        self._steps: Counter[int] = Counter()
+
+    def add(self, seconds: float) -> None:
+        """One more answer took so long."""
+        self._steps[round(math.log(max(seconds, 1e-6)) * _STEPS)] += 1
+
+    def quantile_ms(self, share: float) -> float:
+        """Milliseconds within which this share of the answers came, to 1 %; 0 before the first one."""
+        needed = share * self._steps.total()
+        for step, count in sorted(self._steps.items()):
+            needed -= count
+            if needed <= 0:
+                return 1000 * STEP**step
+        return 0.0
+
+
+_STEPS = 1 / math.log(STEP)
+
+
 class Stats:
     """Counts of chat completions since the start or the last reset; used from the server's event loop only.
 
@@ -92,11 +127,12 @@ class Stats:
         self._faults: Counter[str] = Counter()
         self._attempts: Counter[bytes] = Counter()
         self._answered: set[bytes] = set()
+        self._latencies = Latencies()
 
-    def arrived(self) -> None:
-        """A request reached the handler."""
+    def arrived(self) -> float:
+        """A request reached the handler; returns the moment, for `left`."""
         self._counts["requests"] += 1
-        self.load.came()
+        return self.load.came()
 
     def asked(self, digest: bytes) -> int:
         """A valid body is being worked on: returns how often it was before."""
@@ -105,13 +141,19 @@ class Stats:
         self._counts["repeated"] += digest in self._answered
         return attempt
 
-    def left(self, reply: Reply) -> None:
+    def struck(self, fault: str) -> None:
+        """A fault begins that has no reply to be counted with."""
+        self._faults[fault] += 1
+
+    def left(self, reply: Reply, came: float) -> None:
         """A request is done, one way or another."""
-        self.load.went()
+        took_s = self.load.went() - came
         self._counts["prompt_tokens"] += reply.prompt_tokens
         self._counts["completion_tokens"] += reply.completion_tokens
         if reply.status is not None:
             self._by_status[reply.status] += 1
+            if reply.status == 200:
+                self._latencies.add(took_s)
         elif reply is ABANDONED:
             self._counts["abandoned"] += 1
         else:
@@ -138,6 +180,8 @@ class Stats:
             "prompt_tokens": self._counts["prompt_tokens"],
             "completion_tokens": self._counts["completion_tokens"],
             "seconds_since_first": self.load.seconds_since_first(),
+            "latency_p50_ms": self._latencies.quantile_ms(0.5),
+            "latency_p95_ms": self._latencies.quantile_ms(0.95),
             "by_task": dict(sorted(self._by_task.items())),
             "faults": dict(sorted(self._faults.items())),
         }

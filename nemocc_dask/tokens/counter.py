@@ -67,6 +67,13 @@ class TokenCounter:
         """Tokens of a whole prompt as the model sees it: chat template and one BOS included."""
         return _loaded(self._key, self._source).count_prompt(messages)
 
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """A whole prompt as one text, by the chat template where the tokenizer has one, else one message a line.
+
+        Without the BOS token, which an endpoint that completes texts puts there itself.
+        """
+        return _loaded(self._key, self._source).render(messages)
+
 
 def _as_source(source: Any) -> Any:
     if isinstance(source, TokenCounter):
@@ -106,6 +113,11 @@ class _Loaded:
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint_of(tokenizer)
         self.count = fastest_exact_count(tokenizer)
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        if self.tokenizer.chat_template:
+            return _render(self.tokenizer, messages).removeprefix(self.tokenizer.bos_token or "")
+        return "\n".join(message["content"] for message in messages)
 
     def count_prompt(self, messages: Sequence[Mapping[str, str]]) -> int:
         if self.tokenizer.chat_template:

@@ -136,10 +136,15 @@ def assert_stages(stages: list[dict[str, Any]], rejected: pd.DataFrame) -> None:
 def arguments(job: Job) -> list[str]:
     """The arguments of `run` that mean this job."""
     words: list[str] = []
-    for name in job.model_fields_set:
-        values = getattr(job, name)
+    for name, field in Job.model_fields.items():
+        values, flag = getattr(job, name), f"--{name.replace('_', '-')}"
+        if values == field.get_default(call_default_factory=True):
+            continue
+        if isinstance(values, bool):
+            words += [flag] if values else []
+            continue
         for value in values if isinstance(values, tuple) else (values,):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words += [flag, str(value)]
     return ["run", *words]
 
 

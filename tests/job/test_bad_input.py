@@ -59,7 +59,7 @@ def test_a_call_that_is_wrong(run, simulator, settings, words):
         (("--max-failed-fraction", "2"), "max_failed_fraction"),
         (("--extra-kwargs", "{"), "--extra-kwargs"),
         (("--extra-kwargs", '{"model": "m"}'), "extra_kwargs"),
-        (("--base-url", "http://localhost:1/v1"), "--base-url"),
+        (("--base-url", "localhost:1/v1"), "base_url"),
         (("--output-format", "csv"), "--output-format"),
         (("--samples", "many"), "--samples"),
         (("--no-such-option", "1"), "--no-such-option"),

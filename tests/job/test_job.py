@@ -109,7 +109,7 @@ def test_readable_at_every_moment(job, simulate, output):
             assert (parts, done) == (4, 0)
 
         def counted(self, part, counts):
-            assert 0 <= part < 4 and set(counts) <= {"rows", "answers", "failed", "prompt_tokens", "completion_tokens"}
+            assert 0 <= part < 4 and all(isinstance(number, int) for number in counts.values())
 
         def part_done(self):
             seen.append(len(dd.read_parquet(str(output / "distill")).compute(scheduler="sync")))

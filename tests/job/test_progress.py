@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from nemocc_dask.console import Tally, live_progress
 from nemocc_dask.job import run_job
+from nemocc_dask.live import Tally, live_progress
 
 from .jobs import arguments, quiet, start
 
@@ -18,7 +18,10 @@ class Recorder:
     """Everything a job tells."""
 
     def __init__(self):
-        self.begun, self.counts, self.finished = [], [], 0
+        self.begun, self.counts, self.finished, self.lines = [], [], 0, []
+
+    def told(self, line):
+        self.lines.append(line)
 
     def started(self, parts, done):
         self.begun.append((parts, done))

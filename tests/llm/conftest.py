@@ -48,10 +48,11 @@ class Call:
 
 
 class ScriptedServer:
-    """Answers POST by `script(call)` and GET by `models`; remembers every call, and how many at once."""
+    """Answers POST by `script(call)` and GET by `models`; remembers every call, POSTs and GETs (`looks`) apart."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.looks: list[Call] = []
         self.in_flight: list[tuple[float, int]] = []
         self._now = 0
         self.script: Callable[[Call], Reply] = lambda call: self.chat(f"to {call.prompt}")
@@ -93,6 +94,8 @@ class ScriptedServer:
         return area / (until - steps[0][0])
 
     def close(self) -> None:
+        if not self._thread.is_alive():
+            return
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
 
@@ -111,17 +114,16 @@ class ScriptedServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         sent = await request.read()
-        call = Call(
-            len(self.calls),
-            request.path,
-            dict(request.headers),
-            json.loads(sent) if sent else None,
-            time.monotonic(),
-        )
+        body, headers = json.loads(sent) if sent else None, dict(request.headers)
+        if request.method == "GET":
+            self.looks.append(Call(len(self.looks), request.path, headers, body, time.monotonic()))
+            await asyncio.sleep(self.models.delay_s)
+            return await self._put(request, self.models)
+        call = Call(len(self.calls), request.path, headers, body, time.monotonic())
         self.calls.append(call)
         self._count(+1)
         try:
-            reply = self.models if request.method == "GET" else self.script(call)
+            reply = self.script(call)
             await asyncio.sleep(reply.delay_s)
             return await self._put(request, reply)
         finally:

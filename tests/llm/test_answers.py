@@ -9,8 +9,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from nemocc_dask.errors import EndpointRefusedError, SettingError
-from nemocc_dask.llm import Answer, Answers, Failure, answer_all, runtime
+from nemocc_dask.errors import EndpointRefusedError, EndpointUnreachableError, SettingError
+from nemocc_dask.llm import Answer, Answers, Failure, answer_all, check_endpoint, runtime
 
 
 def one(request, endpoint):
@@ -30,7 +30,7 @@ def test_an_answer_carries_its_ledger(server, endpoint, ask):
 
 def test_zero_requests_start_nothing(endpoint):
     """An empty partition costs no thread and no connection."""
-    assert answer_all([], endpoint) == Answers([], 0)
+    assert answer_all([], endpoint) == Answers([], 0, [])
     assert runtime._runtime is None
 
 
@@ -54,7 +54,7 @@ def test_one_bad_row_does_not_cost_the_others(server, endpoint, ask):
     )
     answers = answer_all([ask(str(i)) for i in range(100)], endpoint)
     failures = [result for (result,) in answers.results if isinstance(result, Failure)]
-    assert [failure.detail for failure in failures] == [f"row {i}" for i in range(3, 100, 10)]
+    assert [failure.detail.partition(" [")[0] for failure in failures] == [f"row {i}" for i in range(3, 100, 10)]
     assert {(f.reason, f.status, f.attempts) for f in failures} == {("http_400", 400, 1)}
     assert answers.http_requests == len(server.calls) == 100
 
@@ -64,7 +64,7 @@ def test_the_wording_of_an_error_never_causes_a_retry(server, endpoint, ask, mes
     """A 400 is final whatever its message says."""
     server.script = lambda call: server.error(400, message)
     (failure,), sent = one(ask(), endpoint)
-    assert (failure.reason, failure.detail, sent) == ("http_400", message, 1)
+    assert (failure.reason, failure.detail, sent) == ("http_400", f"{message} [a prompt of 2 characters]", 1)
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
@@ -121,11 +121,19 @@ def test_a_kept_connection_that_is_cut_is_not_used_twice_unasked(server, endpoin
     assert (failure.reason, sent, len(server.calls)) == ("connection", 1, 2)
 
 
-def test_nobody_there_is_a_failure_that_went_over_no_wire(endpoint, ask):
-    """Refused connections and unknown hosts are attempts, but no HTTP requests."""
-    for address in ("http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"):
-        (failure,), sent = one(ask(), endpoint.replace(base_url=address, max_retries=1))
-        assert (failure.reason, failure.status, failure.attempts, sent) == ("connection", None, 2, 0)
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"])
+def test_nobody_there_is_told_before_the_first_request(endpoint, ask, address):
+    """Refused connections and unknown hosts end the call in one line, and no row is tried."""
+    with pytest.raises(EndpointUnreachableError, match=address):
+        answer_all([ask()], endpoint.replace(base_url=address))
+
+
+def test_nobody_there_any_more_is_a_failure_that_went_over_no_wire(server, endpoint, ask):
+    """Where the server left after the first look, its refused connections are attempts, but no HTTP requests."""
+    check_endpoint(endpoint)
+    server.close()
+    (failure,), sent = one(ask(), endpoint.replace(max_retries=1))
+    assert (failure.reason, failure.status, failure.attempts, sent) == ("connection", None, 2, 0)
 
 
 def test_no_choices_are_asked_for_once_more(server, endpoint, ask):
@@ -237,7 +245,7 @@ def test_a_round_that_fails_fails_what_is_missing(server, endpoint, ask):
         ("Failure", 2),
         ("Failure", 3),
     ]
-    assert sent == 2
+    assert sent == 3  # two at once, the others at once, one of them by itself
 
 
 def test_unknown_usage_is_unknown_on_every_choice(server, endpoint, ask):
@@ -262,7 +270,7 @@ def test_random_trouble_loses_and_doubles_nothing(server, endpoint, ask):
 
 def test_detail_is_short_and_on_one_line(server, endpoint, ask):
     """A page of HTML in place of an error is cut to 500 characters of one line."""
-    server.script = lambda call: server.reply(400, b"<html>\n\n" + b"x y\n" * 1000 + b"\xff")
+    server.script = lambda call: server.reply(418, b"<html>\n\n" + b"x y\n" * 1000 + b"\xff")
     (failure,), _ = one(ask(), endpoint)
     assert len(failure.detail) == 500 and failure.detail.startswith("<html> x y x y")
 

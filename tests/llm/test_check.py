@@ -16,7 +16,7 @@ def models(*names):
 def test_an_endpoint_that_has_the_model_passes(server, endpoint):
     """One GET of the list of models, with the path of the address."""
     check_endpoint(endpoint)
-    assert [call.path for call in server.calls] == ["/v1/models"]
+    assert [call.path for call in server.looks] == ["/v1/models"]
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9/v1", "http://no-such-host.invalid/v1"])

@@ -169,7 +169,7 @@ def test_one_loop_and_one_session_serve_every_thread(server, endpoint, ask):
     """Many threads make one runtime, and its connections are kept: no more than the limit are opened."""
     seen = in_threads(12, lambda _: answer_all([ask()] * 20, endpoint) and runtime.current_runtime())
     assert len(set(seen)) == 1
-    connections = seen[0].session().connector._conns
+    connections = next(iter(seen[0]._sessions.values())).connector._conns
     assert sum(map(len, connections.values())) <= 8
 
 

@@ -1,5 +1,6 @@
 """The protocol's JSON: what is sent, what a request is known by, and how nonsense is read."""
 
+import hashlib
 import json
 import pickle
 
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from nemocc_dask.errors import SettingError
 from nemocc_dask.llm import Answer, ChatRequest, Failure, Message, request_body, request_key
+from nemocc_dask.llm.body import to_json
+from nemocc_dask.llm.reply import Choice, Reply, error_code, error_words, parse_reply
 from nemocc_dask.llm.retry import Trouble
-from nemocc_dask.llm.wire import Reply, error_code, error_words, parse_reply, to_json
 from nemocc_dask.settings import GenerationConfig
 
 FULL = GenerationConfig(
@@ -99,8 +101,48 @@ def test_the_key_changes_with_all_that_makes_the_answer():
 
 def test_the_key_is_the_same_for_ever():
     """A store outlives the program that filled it, so the keys of today are the keys of tomorrow."""
-    assert request_key("m", request()) == "310c8245dedc9bba03a280cf79efa943"
-    assert request_key("m", ChatRequest((("user", "Zoë"),), FULL), choice=2) == "8b9465b414500c3a7c92986d7c44dea1"
+    assert request_key("m", request()) == "93355533483d4fef4ad5f74dc4e21d8c"
+    assert request_key("m", ChatRequest((("user", "Zoë"),), FULL), choice=2) == "acafd3ff8d2079d66e6a8e5bc023c8e0"
+
+
+def test_the_key_is_what_it_is_said_to_be():
+    """Whoever reads a store elsewhere can make its keys: two lines of JSON, hashed."""
+    fields = {"model": "m", "seed": 9, "temperature": 0.5, "top_p": 0.9}
+    settings = json.dumps({"request": fields, "sample": 2}, sort_keys=True, separators=(",", ":"))
+    messages = '"messages":[{"role":"user","content":"Hi"}]'
+    asked = ChatRequest((("user", "Hi"),), GenerationConfig(seed=7), sample=2)
+    assert request_key("m", asked) == hashlib.sha256(f"{settings}\n{messages}".encode()).hexdigest()[:32]
+
+
+THOUGHTS = {
+    "<think>Hm.</think>\n\nYes.": ("Yes.", "Hm."),
+    "\n<think>\nHm.\n</think>Yes.": ("Yes.", "Hm."),
+    "Hm.\n</think>\nYes.": ("Yes.", "Hm."),
+    "<think>Hm, and hm": ("", "Hm, and hm"),
+    "Yes.": ("Yes.", None),
+    "The tag <think> opens, </think> closes.": ("The tag <think> opens, </think> closes.", None),
+    "": ("", None),
+}
+
+
+@pytest.mark.parametrize("content", THOUGHTS)
+def test_thoughts_are_set_apart_from_the_text(content):
+    """What a reasoning model thinks is no part of its answer, wherever its server leaves it."""
+    (choice,) = read({"choices": [{"message": {"content": content}}]}).choices
+    assert (choice.text, choice.reasoning) == THOUGHTS[content]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_thoughts_in_a_field_of_their_own_are_read(field):
+    """A server that sets them apart itself is taken at its word, and its count of their tokens is read."""
+    usage = {"prompt_tokens": 1, "completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}}
+    reply = read({"choices": [{"message": {"content": "Yes.", field: "Hm."}}], "usage": usage})
+    assert reply.choices == [Choice("Yes.", None, "Hm.")] and reply.reasoning_tokens == 3 and reply.tokens == 6
+
+
+def test_a_completed_text_is_an_answer():
+    """An endpoint that completes texts answers with `text` in place of a message."""
+    assert read({"choices": [{"text": " Yes.", "finish_reason": "stop"}]}).choices == [Choice(" Yes.", "stop")]
 
 
 @given(st.integers(0, 5), st.integers(0, 5))
@@ -125,13 +167,13 @@ def test_usage_and_finish_reason_of_the_wrong_type_are_none():
     """Nonsense beside a good answer costs the nonsense only."""
     for usage in (None, [], "x", {"prompt_tokens": "7"}, {"prompt_tokens": -1}, {"prompt_tokens": True}, {}):
         reply = read({"choices": [{"message": {"content": "a"}, "finish_reason": 3}], "usage": usage, "model": 5})
-        assert reply == Reply([("a", None)], None, None, None)
+        assert reply == Reply([Choice("a", None)], None, None, None)
 
 
 @pytest.mark.parametrize("content", [None, ""])
 def test_an_empty_content_is_an_answer(content):
     """The model answered with nothing; whether that is of use is judged elsewhere."""
-    assert read({"choices": [{"message": {"content": content}}]}).choices == [(content, None)]
+    assert read({"choices": [{"message": {"content": content}}]}).choices == [Choice(content, None)]
 
 
 @pytest.mark.parametrize(
@@ -157,13 +199,13 @@ def test_bodies_without_an_answer_have_a_reason(body, reason):
 def test_a_bad_choice_does_not_take_its_neighbours_along():
     """The readable choices of a response are kept: they have been paid for."""
     body = {"choices": [{"message": {"content": 5}}, {"message": {"content": "a"}}]}
-    assert read(body).choices == [("a", None)]
+    assert read(body).choices == [Choice("a", None)]
 
 
 def test_texts_always_encode():
     """Half a surrogate pair in an answer becomes the replacement character; whole pairs stay."""
     payload = b'{"choices": [{"message": {"content": "caf\\u00e9 \\ud83d\\ude00 \\ud83d"}}]}'
-    assert parse_reply(200, payload).choices == [("café 😀 \ufffd", None)]
+    assert parse_reply(200, payload).choices == [Choice("café 😀 \ufffd", None)]
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
@@ -183,9 +225,9 @@ def test_no_body_raises(payload):
 def test_nearly_right_bodies_do_not_raise_either(body):
     """Nonsense in the right places comes to texts and counts of the right types."""
     reply = read(body)
-    for text, finish_reason in reply.choices if isinstance(reply, Reply) else []:
-        assert text is None or text.encode() is not None
-        assert finish_reason is None or isinstance(finish_reason, str)
+    for choice in reply.choices if isinstance(reply, Reply) else []:
+        for part in choice:
+            assert part is None or part.encode() is not None
 
 
 def test_deep_nesting_is_a_bad_body():

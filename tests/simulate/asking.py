@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
@@ -86,6 +88,45 @@ def http(url: str, body: Any = None, *, key: str | None = None, method: str | No
 def ask(simulator: Simulator, body: Any, *, key: str | None = None) -> Answer:
     """Asks for one chat completion."""
     return http(f"{simulator.base_url}/chat/completions", body, key=key)
+
+
+def begin(simulator: Simulator, body: Any) -> socket.socket:
+    """Asks for one chat completion and waits for none: the connection, open until it is closed."""
+    data = json.dumps(body).encode()
+    connection = socket.create_connection(("127.0.0.1", port_of(simulator)), timeout=10)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection.sendall(head.encode() + data)
+    return connection
+
+
+def complete(simulator: Simulator, prompt: str, **fields: Any) -> Answer:
+    """Asks for one completion of a text."""
+    return http(f"{simulator.base_url}/completions", {"model": "simulated", "prompt": prompt, **fields})
+
+
+def address(simulator: Simulator, path: str) -> str:
+    """Where it is, outside of `/v1`."""
+    return simulator.base_url.removesuffix("v1") + path
+
+
+def port_of(simulator: Simulator) -> int:
+    """The port in its base URL."""
+    return int(simulator.base_url.split(":")[2].split("/")[0])
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Waits for something that is going to happen, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def adds_up(stats: dict[str, Any]) -> bool:
+    """Whether each request is counted in one place."""
+    return bool(
+        stats["requests"] == sum(stats["by_status"].values()) + stats["cut"] + stats["abandoned"] + stats["in_flight"]
+    )
 
 
 def ask_all(simulator: Simulator, bodies: Sequence[Any], *, at_once: int = 64) -> list[int | None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
+from statistics import fmean, median, pstdev
 from typing import Any
 
 import pytest
@@ -169,3 +171,25 @@ def test_latencies_are_spread_evenly_and_repeat() -> None:
     assert 0.29 < max(drawn) < 0.3
     assert abs(sum(drawn) / 1000 - 0.2) < 0.005
     assert Faults(Knobs(latency_jitter_s=5)).latency_s(b"1", 0) >= 0
+
+
+def test_latencies_can_be_log_normal() -> None:
+    """Knob latency_sigma: the mean stays latency_s, logarithms spread by sigma, drawn anew for each attempt."""
+    faults = Faults(Knobs(latency_s=0.2, latency_sigma=0.5))
+    drawn = [faults.latency_s(b"%d" % at, 0) for at in range(4000)]
+    logarithms = [math.log(each) for each in drawn]
+    assert drawn == [Faults(Knobs(latency_s=0.2, latency_sigma=0.5)).latency_s(b"%d" % at, 0) for at in range(4000)]
+    assert fmean(drawn) == pytest.approx(0.2, rel=0.03)
+    assert pstdev(logarithms) == pytest.approx(0.5, rel=0.03)
+    assert median(drawn) == pytest.approx(0.2 * math.exp(-(0.5**2) / 2), rel=0.03)
+    assert len({faults.latency_s(b"0", attempt) for attempt in range(3)}) == 3
+    assert Faults(Knobs(latency_s=0.2, latency_sigma=0.5, seed=1)).latency_s(b"0", 0) != drawn[0]
+
+
+def test_log_normal_latencies_are_waited_for(simulate: Simulate) -> None:
+    """Over HTTP each answer takes what was drawn for it: none less, and not all the same."""
+    simulator = simulate(latency_s=0.1, latency_sigma=1.0)
+    ask_all(simulator, BODIES[:60])
+    stats = simulator.stats()
+    assert stats["latency_p50_ms"] > 50
+    assert stats["latency_p95_ms"] > 2.5 * stats["latency_p50_ms"]

@@ -16,14 +16,9 @@ import pytest
 from nemocc_dask.errors import SettingError
 from nemocc_dask.simulate import Knobs, Simulator, serve
 
-from .asking import ask, ask_all, chat, http
+from .asking import ask, ask_all, chat, http, port_of, wait_until
 
 SERVE = "from nemocc_dask.simulate import Knobs, serve; serve(Knobs(latency_s=5), port=0)"
-
-
-def port_of(simulator: Simulator) -> int:
-    """The port in its base URL."""
-    return int(simulator.base_url.split(":")[2].split("/")[0])
 
 
 def test_nothing_stays_behind() -> None:
@@ -45,18 +40,11 @@ def test_it_stops_at_once_though_requests_are_open() -> None:
     with Simulator(Knobs(latency_s=30)) as simulator:
         client = threading.Thread(target=ask_all, args=(simulator, [chat("Hello")] * 3))
         client.start()
-        _wait_until(lambda: simulator.stats()["in_flight"] == 3)
+        wait_until(lambda: simulator.stats()["in_flight"] == 3)
         begun = time.monotonic()
     client.join()
     assert time.monotonic() - begun < 2
     assert (simulator.stats()["abandoned"], simulator.stats()["in_flight"]) == (3, 0)
-
-
-def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_it_stops_after_an_error_in_the_block() -> None:

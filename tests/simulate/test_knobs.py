@@ -9,11 +9,24 @@ import pytest
 
 from nemocc_dask.errors import SettingError
 from nemocc_dask.simulate import Knobs
+from nemocc_dask.simulate.faults import BAD_REQUEST, FAULTS
+from nemocc_dask.simulate.spoiling import BAD_JSON, SPOILS
 
 WRONG: list[dict[str, Any]] = [
     {"latency_s": -1},
     {"latency_s": float("inf")},
     {"latency_jitter_s": "1"},
+    {"latency_sigma": 4.1},
+    {"saturates_at": -1},
+    {"slots": 2.5},
+    {"requests_per_minute": "60"},
+    {"tokens_per_minute": float("inf")},
+    {"retry_after": "soon"},
+    {"retry_after": None},
+    {"reasoning": True},
+    {"fails_after": -1},
+    {"wants_max_completion_tokens": 0},
+    {"refuses_n": "yes"},
     {"rate_limit_per_s": float("nan")},
     {"error_status": 200},
     {"error_status": 500.0},
@@ -22,10 +35,7 @@ WRONG: list[dict[str, Any]] = [
     {"model": None},
     {"max_n": -1},
     {"seed": 1.5},
-    *(
-        {f"{fault}_rate": 1.1}
-        for fault in ["error", "bad_request", "cut", "cut_after_headers", "garbage", "truncate", "empty"]
-    ),
+    *({f"{fault}_rate": 1.1} for fault in (BAD_REQUEST, BAD_JSON, *FAULTS, *SPOILS)),
     {"error_rate": True},
 ]
 
@@ -36,6 +46,12 @@ def test_a_knob_without_meaning_is_named(knobs: dict[str, Any]) -> None:
     (name,) = knobs
     with pytest.raises(SettingError, match=f"Knob {name} .* has to be "):
         Knobs(**knobs)
+
+
+def test_every_rate_is_a_fault() -> None:
+    """A knob that ends in `_rate` and the table of faults say the same: none is without effect, none without knob."""
+    rates = {knob.name.removesuffix("_rate") for knob in fields(Knobs) if knob.name.endswith("_rate")}
+    assert rates == {BAD_REQUEST, BAD_JSON, *FAULTS, *SPOILS}
 
 
 def test_knobs_cannot_be_turned_afterwards() -> None:

@@ -100,13 +100,14 @@ def test_a_required_key_is_required(simulate: Simulate, key: str | None) -> None
     assert http(f"{simulator.base_url}/models", key="right").status == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/completions", "/v1/embeddings", "/", "/v2/chat/completions"])
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/embeddings", "/", "/v2/chat/completions"])
 def test_other_paths_are_not_there(simulator: Simulator, path: str) -> None:
     """What is not served gets 404 in OpenAI's shape, with the path that is; it is no chat and not counted."""
     answer = http(simulator.base_url.removesuffix("/v1") + path, {"model": "simulated", "prompt": "x"})
     assert answer.status == 404
     assert f"POST {path} is not there" in answer.error["message"]
     assert "/v1/chat/completions" in answer.error["message"]
+    assert "/v1/completions" in answer.error["message"]
     assert simulator.stats()["requests"] == 0
 
 

@@ -71,12 +71,12 @@ def test_an_answer_is_cut_at_max_tokens(simulator: Simulator, field: str) -> Non
 @given(st.text(), st.integers(1, 20), st.lists(st.text(min_size=1, max_size=2), max_size=3))
 def test_limits_hold_for_any_text(content: str, max_tokens: int, stop: list[str]) -> None:
     """What is kept is a beginning of the answer, within max_tokens, without stop strings, its reason true."""
-    kept = limited(content, stop=stop, max_tokens=max_tokens)
-    unlimited = limited(content, stop=stop, max_tokens=None)
-    assert content.startswith(kept.content)
-    assert tokens(kept.content) <= max_tokens
-    assert not any(mark in kept.content for mark in stop)
-    assert kept.finish_reason == ("stop" if kept.content == unlimited.content else "length")
+    kept, reason = limited(content, stop=stop, max_tokens=max_tokens)
+    unlimited, _ = limited(content, stop=stop, max_tokens=None)
+    assert content.startswith(kept)
+    assert tokens(kept) <= max_tokens
+    assert not any(mark in kept for mark in stop)
+    assert reason == ("stop" if kept == unlimited else "length")
 
 
 @given(st.text())

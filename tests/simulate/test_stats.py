@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nemocc_dask.simulate import Simulator
-from nemocc_dask.simulate.stats import Load
+from nemocc_dask.simulate.stats import Latencies, Load
 
-from .asking import ask, ask_all, chat, http
+from .asking import address, adds_up, ask, ask_all, chat, http
 
 BODIES = [chat("Begin with 'Paraphrased Text:'.", seed=seed) for seed in range(120)]
 
@@ -51,12 +54,15 @@ def test_an_unused_endpoint_has_empty_statistics(simulator: Simulator) -> None:
 
 def test_every_request_is_accounted_for(simulate: Simulate) -> None:
     """With all faults at once: requests = statuses + cut + in flight, and the client saw the same."""
-    rates = dict.fromkeys(("error_rate", "cut_rate", "cut_after_headers_rate", "garbage_rate", "empty_rate"), 0.1)
+    faults = ("error", "cut", "cut_after_headers", "garbage", "no_choices", "empty", "null", "content_filter")
+    rates = {f"{fault}_rate": 0.1 for fault in faults}
     simulator = simulate(**rates, latency_s=0.01)
     bodies = [*BODIES, b"no object", {"model": "other", "messages": BODIES[0]["messages"]}]
     got = ask_all(simulator, bodies[:-2]) + [ask(simulator, body).status for body in bodies[-2:]]
     stats = simulator.stats()
-    assert stats["requests"] == len(bodies) == sum(stats["by_status"].values()) + stats["cut"]
+    assert adds_up(stats)
+    assert stats["requests"] == len(bodies)
+    assert stats["faults"].keys() == set(faults)
     assert stats["by_status"] == {str(s): got.count(s) for s in (200, 400, 404, 500)}
     assert stats["cut"] == got.count(None)
     assert sum(stats["by_task"].values()) == stats["answered"] == got.count(200)
@@ -79,6 +85,25 @@ def test_the_same_body_twice_at_once_is_not_repeated(simulate: Simulate) -> None
     assert simulator.stats()["repeated"] == 1
 
 
+def test_latencies_are_those_of_answers(simulate: Simulate) -> None:
+    """Half of the answers took latency_p50_ms, to 1 %; errors and refusals, which come at once, do not count."""
+    simulator = simulate(latency_s=0.2)
+    statuses = ask_all(simulator, [*BODIES[:20], *[b"{"] * 40])
+    stats = simulator.stats()
+    assert statuses.count(400) == 40
+    assert 198 <= stats["latency_p50_ms"] <= stats["latency_p95_ms"]
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1), st.sampled_from([0.05, 0.5, 0.95, 1.0]))
+def test_a_quantile_is_right_to_one_percent(milliseconds: list[int], share: float) -> None:
+    """So many of the latencies are within it, which sorting them shows."""
+    latencies = Latencies()
+    for each in milliseconds:
+        latencies.add(each / 1000)
+    exact = sorted(milliseconds)[max(0, math.ceil(round(share * len(milliseconds), 6)) - 1)]
+    assert latencies.quantile_ms(share) == pytest.approx(exact, rel=0.0101)
+
+
 def test_a_client_that_leaves_is_counted_as_abandoned(simulate: Simulate) -> None:
     """A request whose client hangs up is no longer in flight, costs no tokens and is not answered."""
     simulator = simulate(latency_s=5)
@@ -98,7 +123,7 @@ def test_a_client_that_leaves_is_counted_as_abandoned(simulate: Simulate) -> Non
 
 def test_a_reset_forgets_everything(simulator: Simulator) -> None:
     """After a reset, in Python or over HTTP, all counts are 0 and a body asked again is new."""
-    for reset in (simulator.reset, lambda: http(_url(simulator, "stats/reset"), b"")):
+    for reset in (simulator.reset, lambda: http(address(simulator, "stats/reset"), b"")):
         ask_all(simulator, BODIES[:5])
         reset()
         assert not any(simulator.stats().values())
@@ -115,7 +140,7 @@ def test_a_reset_under_way_leaves_nothing_behind(simulate: Simulate) -> None:
             url = f"{simulator.base_url}/chat/completions"
             open_one = asyncio.create_task(session.post(url, json=BODIES[0]))
             await asyncio.sleep(0.1)
-            before: dict[str, Any] = await (await session.post(_url(simulator, "stats/reset"))).json()
+            before: dict[str, Any] = await (await session.post(address(simulator, "stats/reset"))).json()
             assert before["in_flight"] == 1
             assert (await open_one).status == 200
 
@@ -126,9 +151,5 @@ def test_a_reset_under_way_leaves_nothing_behind(simulate: Simulate) -> None:
 def test_statistics_over_http_are_the_same(simulator: Simulator) -> None:
     """GET /stats sends what `Simulator.stats` returns, key for key."""
     ask_all(simulator, BODIES[:3])
-    over_http, here = http(_url(simulator, "stats")).body, json.loads(json.dumps(simulator.stats()))
+    over_http, here = http(address(simulator, "stats")).body, json.loads(json.dumps(simulator.stats()))
     assert {**over_http, "seconds_since_first": 0} == {**here, "seconds_since_first": 0}
-
-
-def _url(simulator: Simulator, path: str) -> str:
-    return simulator.base_url.removesuffix("v1") + path

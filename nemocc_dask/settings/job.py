@@ -1,148 +1,22 @@
-"""Where requests go, how answers are sampled, what a job is: frozen, validated, picklable values with no secret inside.
-
-`Endpoint` holds the *name* of an environment variable; the key itself is read where a request is sent, so it is in no
-graph, no pickle and no report.
-"""
+"""What a job is: every setting of `run`, on the command line, in a job file and in Python alike."""
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from nemocc_dask.errors import SettingError, did_you_mean
-
-DEFAULT_TEMPERATURE = 0.5
-"""Sampling temperature of the published Nemotron-CC recipe."""
-DEFAULT_TOP_P = 0.9
-"""Nucleus mass of the published Nemotron-CC recipe."""
-
-Positive = Annotated[int, Field(gt=0)]
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Nucleus = Annotated[float, Field(gt=0, le=1)]
-Stop = Annotated[str, Field(min_length=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Settings(BaseModel):
-    """A frozen record whose errors are `SettingError`s that name the setting."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise SettingError(_first_complaint(type(self), error)) from None
-
-    def __dask_tokenize__(self) -> tuple[str, str]:
-        """Equal settings give Dask tasks equal names."""
-        return type(self).__qualname__, self.model_dump_json()
-
-    def replace(self, **changes: Any) -> Self:
-        """The same settings with some of them changed, validated again.
-
-        >>> GenerationConfig(seed=1).replace(n=2).n
-        2
-        """
-        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
-
-
-def _first_complaint(settings: type[BaseModel], error: ValidationError) -> str:
-    complaint = error.errors()[0]
-    name = ".".join(map(str, complaint["loc"]))
-    if complaint["type"] == "extra_forbidden":
-        known = settings.model_fields
-        return f"{settings.__name__} has no setting {name!r}.{did_you_mean(name, known)} It has: {', '.join(known)}."
-    if not name:
-        return f"{settings.__name__}: {complaint['msg'].removeprefix('Value error, ')}"
-    if complaint["type"] == "missing":
-        return f"{settings.__name__} needs the setting {name!r} (--{name.replace('_', '-')} on the command line)."
-    why = complaint["msg"].removeprefix("Value error, ").replace("Input should be", "it has to be")
-    return f"{settings.__name__}: setting {name!r} is {complaint['input']!r}, which cannot be: {why}."
-
-
-class GenerationConfig(Settings):
-    """How answers are sampled. Every field that is not None reaches the wire under its own name.
-
-    max_tokens: most tokens of one answer; None asks for the task's own `max_output_tokens`. A job, and `synthesize`,
-        then keep answers up to it, less 2; `postprocess` by itself goes by the task.
-    n: answers per prompt, each a row of its own.
-    seed: seed of sampling and of every random choice the run makes for a row; None sends none.
-    stop: one string or several at which an answer ends.
-    temperature, top_p: the recipe's 0.5 and 0.9; None leaves them to the endpoint.
-    top_k: None leaves it to the endpoint (it is no field of OpenAI's own service).
-    extra_kwargs: further fields of the request body, sent as they are.
-
-    Raises `SettingError` where a value has no meaning.
-
-    >>> GenerationConfig(n=2).temperature
-    0.5
-    """
-
-    max_tokens: Positive | None = None
-    n: Positive = 1
-    seed: int | None = 0
-    stop: tuple[Stop, ...] | None = None
-    temperature: Temperature | None = DEFAULT_TEMPERATURE
-    top_k: int | None = None
-    top_p: Nucleus | None = DEFAULT_TOP_P
-    extra_kwargs: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_string_is_a_list_of_one(cls, stop: Any) -> Any:
-        return ((stop,) if isinstance(stop, str) else stop) or None
-
-    @field_validator("extra_kwargs")
-    @classmethod
-    def _no_field_twice(cls, extra_kwargs: dict[str, Any]) -> dict[str, Any]:
-        taken = {"model", "messages", "stream", *cls.model_fields} & extra_kwargs.keys()
-        if taken:
-            raise ValueError(
-                f"{', '.join(sorted(taken))} cannot be among them: say it by its own setting, or not at all"
-            )
-        return extra_kwargs
-
-
-class Endpoint(Settings):
-    """One OpenAI-compatible endpoint and how hard it may be driven.
-
-    base_url: address up to and including the version, such as ``http://localhost:8000/v1``.
-    model: name the endpoint knows the model by.
-    api_key_env: name of the environment variable that holds the key; None sends no key.
-    max_concurrent_requests: most requests on the wire at once.
-    max_retries: times one request is sent again, at most.
-    base_delay, max_delay: seconds before the first retry, and the most before any.
-    retry_for: seconds after a request's first attempt beyond which it is not sent again.
-    timeout: seconds one attempt may take.
-
-    Raises `SettingError` where a value has no meaning.
-
-    >>> Endpoint(base_url="http://localhost:8000/v1/", model="m").base_url
-    'http://localhost:8000/v1'
-    """
-
-    base_url: str
-    model: Annotated[str, Field(min_length=1)]
-    api_key_env: str | None = None
-    max_concurrent_requests: Positive = 64
-    max_retries: Annotated[int, Field(ge=0)] = 5
-    base_delay: Seconds = 1.0
-    max_delay: Seconds = 60.0
-    retry_for: Seconds = 600.0
-    timeout: Seconds = 300.0
-
-    @field_validator("base_url")
-    @classmethod
-    def _an_http_address(cls, base_url: str) -> str:
-        if not re.match(r"https?://[^/]", base_url):
-            raise ValueError("it has to start with http:// or https://, such as http://localhost:8000/v1")
-        return base_url.rstrip("/")
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from nemocc_dask.settings.base import Fraction, Positive, Price, Seconds, Settings
+from nemocc_dask.settings.endpoint import Api, Endpoint, Weight
+from nemocc_dask.settings.generation import (
+    DEFAULT_TEMPERATURE,
+    DEFAULT_TOP_P,
+    GenerationConfig,
+    Nucleus,
+    Stop,
+    Temperature,
+)
+from nemocc_dask.settings.prices import Prices, price_of
 
 
 class Job(Settings):
@@ -185,17 +59,56 @@ class Job(Settings):
         Field(description="Other input columns to carry along, with commas between; default: all."),
     ] = None
     base_url: Annotated[
-        tuple[str, ...], Field(description="Address of the endpoint, such as http://localhost:8000/v1.")
+        tuple[str, ...],
+        Field(
+            description="Address of the endpoint, such as http://localhost:8000/v1; several serve one model together."
+        ),
     ]
+    weight: Annotated[
+        tuple[Weight, ...], Field(description="Share of the load for each --base-url, in their order; default: even.")
+    ] = ()
     model: Annotated[str, Field(min_length=1, description="Name the endpoint knows the model by.")]
     api_key_env: Annotated[str | None, Field(description="Name of the environment variable that holds the key.")] = None
+    api: Annotated[Api, Field(description="Protocol: chat, or completions with the chat template rendered here.")] = (
+        "chat"
+    )
+    header: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Further header of each request, NAME=VALUE; env:NAME as a value reads it there; repeatable."
+        ),
+    ] = ()
     tokenizer: Annotated[
         str | None, Field(description="Hub name, folder or tokenizer.json; default: Mistral NeMo's.")
     ] = None
     max_concurrent_requests: Annotated[Positive, Field(description="Most requests at once, all workers together.")] = 64
+    fixed_concurrency: Annotated[
+        bool, Field(description="Keep that many in flight, whatever refusals and latencies say.")
+    ] = False
+    requests_per_minute: Annotated[Positive | None, Field(description="Most requests a minute; default: no limit.")] = (
+        None
+    )
+    tokens_per_minute: Annotated[
+        Positive | None, Field(description="Most tokens a minute, prompts and answers; default: no limit.")
+    ] = None
     max_retries: Annotated[int, Field(ge=0, description="Times a request is sent again, at most.")] = 5
     base_delay: Annotated[Seconds, Field(description="Seconds before the first retry; doubles with each.")] = 1.0
     timeout: Annotated[Seconds, Field(description="Seconds one request may take.")] = 300.0
+    down_after: Annotated[Seconds, Field(description="Seconds of nothing but failures after which the job stops.")] = (
+        60.0
+    )
+    price_input: Annotated[Price | None, Field(description="Price of a million tokens of prompts.")] = None
+    price_output: Annotated[Price | None, Field(description="Price of a million tokens of answers.")] = None
+    max_cost: Annotated[Price | None, Field(description="Stop, resumable, when the run has cost so much.")] = None
+    max_tokens_total: Annotated[
+        Positive | None, Field(description="Stop, resumable, when the run has taken so many tokens, both ways.")
+    ] = None
+    retry_failed: Annotated[bool, Field(description="Ask again for the rows of this run that failed.")] = False
+    retry_empty: Annotated[bool, Field(description="Ask, and pay, again where an answer came empty.")] = False
+    retry_truncated: Annotated[bool, Field(description="Ask, and pay, again where an answer was cut off.")] = False
+    yes: Annotated[
+        bool, Field(description="Go ahead where changed settings mean to pay again, or to replace results.")
+    ] = False
     temperature: Annotated[Temperature | None, Field(description="Sampling temperature.")] = DEFAULT_TEMPERATURE
     top_p: Annotated[Nucleus | None, Field(description="Nucleus mass.")] = DEFAULT_TOP_P
     top_k: Annotated[int | None, Field(description="Most likely tokens to draw from; default: the endpoint's.")] = None
@@ -205,6 +118,10 @@ class Job(Settings):
     )
     stop: Annotated[tuple[Stop, ...], Field(description="String at which an answer ends; repeatable.")] = ()
     n: Annotated[Positive, Field(description="Answers per prompt, each a row.")] = 1
+    response_format: Annotated[
+        dict[str, Any] | None,
+        Field(description="What answers have to be, as JSON in OpenAI's words; checked here too."),
+    ] = None
     extra_kwargs: Annotated[dict[str, Any], Field(description="Further fields of each request, as JSON.")] = Field(
         default_factory=dict
     )
@@ -221,7 +138,9 @@ class Job(Settings):
         Fraction, Field(description="Fraction of failed rows beyond which the exit code is 3.")
     ] = 0.01
 
-    @field_validator("input", "task", "task_file", "languages", "base_url", "stop", "columns", mode="before")
+    @field_validator(
+        "input", "task", "task_file", "languages", "base_url", "weight", "header", "stop", "columns", mode="before"
+    )
     @classmethod
     def _one_is_a_list_of_one(cls, values: Any) -> Any:
         if values is None or isinstance(values, (tuple, list)):
@@ -232,28 +151,45 @@ class Job(Settings):
     def _has_something_to_do(self) -> Self:
         if not self.input and not self.samples:
             raise ValueError("there is nothing to do: give --input, or --samples for multilingual Q&A.")
-        if len(self.base_url) != 1:
-            raise ValueError(
-                f"give --base-url once: {len(self.base_url)} were given, and requests are not yet shared out."
-            )
         if self.languages and not self.samples:
             raise ValueError("languages are those of samples made from nothing: say how many with --samples.")
         if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
             raise ValueError(f"min_score {self.min_score} is above max_score {self.max_score}, which no score meets.")
         if self.scheduler and self.scheduler_file:
             raise ValueError("give --scheduler or --scheduler-file, not both.")
+        if (self.price_input is None) != (self.price_output is None):
+            raise ValueError("give --price-input and --price-output, or neither.")
+        if self.max_cost is not None and self.prices() is None:
+            raise ValueError(
+                f"max_cost cannot be held: the price of {self.model!r} is not known. "
+                "Give --price-input and --price-output."
+            )
+        for header in self.header:
+            if "=" not in header:
+                raise ValueError(f"header {header!r} has to be NAME=VALUE.")
         return self
+
+    def prices(self) -> Prices | None:
+        """What the model's tokens cost, where that is known."""
+        return price_of(self.model, self.price_input, self.price_output)
 
     def endpoint(self) -> Endpoint:
         """Where this job's requests go."""
         return Endpoint(
-            base_url=self.base_url[0],
+            base_url=self.base_url,
+            weights=self.weight,
             model=self.model,
+            api=self.api,
             api_key_env=self.api_key_env,
+            headers=dict(header.split("=", 1) for header in self.header),
             max_concurrent_requests=self.max_concurrent_requests,
+            fixed_concurrency=self.fixed_concurrency,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
             max_retries=self.max_retries,
             base_delay=self.base_delay,
             timeout=self.timeout,
+            down_after=self.down_after,
         )
 
     def generation(self) -> GenerationConfig:
@@ -266,5 +202,6 @@ class Job(Settings):
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            response_format=self.response_format,
             extra_kwargs=self.extra_kwargs,
         )

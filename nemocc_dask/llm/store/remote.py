@@ -1,0 +1,175 @@
+"""A folder on an object store, which knows no appending: lines are gathered and put as segments."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO
+
+from nemocc_dask.errors import JobError
+from nemocc_dask.llm.store.folder import LINES, Span, Written
+from nemocc_dask.llm.store.trouble import cannot_read, cannot_write
+
+SEGMENT_BYTES = 2**22
+"""A segment is put when it is as large as this ..."""
+
+SEGMENT_S = 10.0
+"""... or after so many seconds."""
+
+
+class RemoteFolder:
+    """A folder of an fsspec file system; see `Folder`.
+
+    waiting: segments that are not put yet, by name. This process reads them from here.
+    """
+
+    def __init__(self, filesystem: Any, root: str, url: str) -> None:
+        self.url = url
+        self._filesystem, self._root = filesystem, root.rstrip("/")
+        self._made = False
+        self.waiting: dict[str, bytearray] = {}
+
+    def path(self, name: str) -> str:
+        """Address of a file."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def sizes(self) -> dict[str, int]:
+        """Name → bytes, past what the file system remembers of an earlier look."""
+        try:
+            with _reading(self.url):
+                self._filesystem.invalidate_cache(self._root)
+                entries = self._filesystem.ls(self._root, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in entries if entry["type"] == "file"}
+
+    def open(self, name: str, start: int = 0) -> BinaryIO:
+        """Get a file; segments are small."""
+        with _reading(self.path(name)):
+            return io.BytesIO(self._filesystem.cat_file(self._inner(name), start=start or None))
+
+    def read(self, spans: Sequence[Span]) -> Iterator[bytes]:
+        """Get all spans at once, as far as the file system can."""
+        waiting = {span: self.waiting.get(span.file) for span in spans}
+        put = [span for span, lines in waiting.items() if lines is None]
+        got = dict(zip(put, self._ranges(put), strict=True))
+        for span, lines in waiting.items():
+            yield got[span] if lines is None else bytes(lines[span.start : span.end])
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file whole."""
+        try:
+            if not self._made:  # an object store has no folders, but fsspec serves other kinds too
+                self._filesystem.makedirs(self._root, exist_ok=True)
+                self._made = True
+            self._filesystem.pipe_file(self._inner(name), content)
+        except Exception as error:  # noqa: BLE001 - each of fsspec's file systems has errors of its own
+            self._made = False
+            raise cannot_write(self.path(name), error) from None
+
+    def writer(self, attempt: str) -> Segments:
+        """Segments of one attempt."""
+        return Segments(self, attempt)
+
+    def _inner(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _ranges(self, spans: Sequence[Span]) -> Iterator[bytes]:
+        if not spans:
+            return
+        paths = [self._inner(span.file) for span in spans]
+        starts, ends = [span.start for span in spans], [span.end for span in spans]
+        for span, got in zip(spans, self._filesystem.cat_ranges(paths, starts, ends, on_error="return"), strict=True):
+            with _reading(self.path(span.file)), suppress(FileNotFoundError):
+                if isinstance(got, BaseException):
+                    raise got
+            yield b"" if isinstance(got, BaseException) else got
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each of fsspec's file systems has errors of its own
+        raise cannot_read(path, error) from None
+
+
+class Segments:
+    """Lines gathered in memory, and put by a thread of its own every `SEGMENT_S` seconds or `SEGMENT_BYTES`.
+
+    A process that is killed loses what it has gathered since the last put: the answers of up to `SEGMENT_S` seconds,
+    and of the time a put takes; `sync` and `close` put all there is. Where a put fails, what was to be put is kept and
+    tried again with the next; until one succeeds each `append` has trouble to tell, and `sync` and `close` raise.
+    """
+
+    def __init__(self, folder: RemoteFolder, attempt: str) -> None:
+        self._folder, self._attempt = folder, attempt
+        self._lock = threading.Lock()  # held for moments
+        self._putting = threading.Lock()  # held while a segment is put
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._begun = 0
+        self._filling: str | None = None
+        self._full: list[str] = []
+        self._trouble: str | None = None
+
+    def append(self, line: bytes) -> Written:
+        """Gather a line; takes no time."""
+        with self._lock:
+            name = self._filling = self._filling or self._begin()
+            lines = self._folder.waiting[name]
+            written = Written(name, len(lines), self._trouble)
+            lines += line
+        if len(lines) >= SEGMENT_BYTES:
+            self._wake.set()
+        return written
+
+    def sync(self) -> None:
+        """Put what there is. Others may append meanwhile."""
+        with self._putting:
+            try:
+                self._put_full()
+                with self._lock:
+                    self._full += [self._filling] if self._filling else []
+                    self._filling = None
+                self._put_full()
+            except JobError as error:
+                self._trouble = str(error)
+                raise
+            self._trouble = None
+
+    def close(self) -> None:
+        """Put what there is, and end the thread. Where that fails it may be called again."""
+        self._closed = True
+        self._wake.set()
+        self.sync()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _begin(self) -> str:
+        if self._thread is None:
+            name = f"nemocc-store-{self._attempt}"
+            self._thread = threading.Thread(target=self._put_now_and_then, name=name, daemon=True)
+            self._thread.start()
+        name = f"{self._attempt}.{self._begun:05d}{LINES}"
+        self._begun += 1
+        self._folder.waiting[name] = bytearray()
+        return name
+
+    def _put_full(self) -> None:
+        while self._full:
+            name = self._full[0]
+            self._folder.write(name, bytes(self._folder.waiting[name]))
+            del self._full[0], self._folder.waiting[name]
+
+    def _put_now_and_then(self) -> None:
+        while not self._closed:
+            self._wake.wait(SEGMENT_S)
+            self._wake.clear()
+            with suppress(JobError):  # the next append, sync or close tells
+                self.sync()

@@ -1,0 +1,20 @@
+"""Where requests go, how answers are sampled, what a job is: frozen, validated, picklable values without secrets."""
+
+from nemocc_dask.settings.base import Settings
+from nemocc_dask.settings.endpoint import FROM_ENVIRONMENT, Endpoint
+from nemocc_dask.settings.generation import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, GenerationConfig
+from nemocc_dask.settings.job import Job
+from nemocc_dask.settings.prices import PRICES, Prices, price_of
+
+__all__ = [
+    "DEFAULT_TEMPERATURE",
+    "DEFAULT_TOP_P",
+    "FROM_ENVIRONMENT",
+    "PRICES",
+    "Endpoint",
+    "GenerationConfig",
+    "Job",
+    "Prices",
+    "Settings",
+    "price_of",
+]

@@ -1,0 +1,1 @@
+"""Tests against servers of other people's making."""
