@@ -16,6 +16,7 @@ from pathlib import Path
 from clients import clients
 from corpus import Documents, read_documents, repeated_demo
 from measure import one_core
+from memory import memory
 from requesting import jobs, requests, serving
 from storing import storing
 from tables import Table, append, heading
@@ -23,10 +24,11 @@ from texts import HuggingFace, Tokenizers, counting, postprocessing, preprocessi
 
 from nemocc_dask.llm import close_runtime
 
-PARTS = ("counting", "preprocessing", "postprocessing", "store", "requests", "clients", "jobs")
+PARTS = ("counting", "preprocessing", "postprocessing", "store", "requests", "clients", "memory", "jobs")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SMALL = {
     "rows": 126,
+    "large_partition": 400,
     "hf_sample": 10,
     "answers": 20,
     "responses": 300,
@@ -53,6 +55,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--responses", type=int, default=1_000_000, metavar="N", help="to store, 1.6 KB of disk each")
     add("--latency", type=float, default=0.2, metavar="SECONDS", help="of the simulated endpoint")
     add("--limits", type=int, nargs="+", default=(64, 512), metavar="N", help="requests at once")
+    add("--large-partition", type=int, default=200_000, metavar="N", help="rows asked about at once, for their memory")
     add("--rounds", type=int, default=12, help="requests sent are this many times those at once")
     add("--repeats", type=int, default=3, help="each timing is the median of so many")
     add("--note", action="append", default=[], help="a remark to keep with the figures; may be repeated")
@@ -107,6 +110,7 @@ def tables(given: argparse.Namespace, documents: Documents, folder: Path) -> Ite
             given.part,
             requests=lambda: requests(documents, tokenizers(), server, rounds=given.rounds, **common),
             clients=lambda: clients(server, limit=max(given.limits), rounds=given.rounds, repeats=given.repeats),
+            memory=lambda: memory(server, rows=given.large_partition, requests=given.large_partition // 2),
             jobs=lambda: jobs(documents, given.tokenizer, server, folder, **common),
         )
 

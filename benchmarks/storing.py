@@ -33,6 +33,7 @@ TEXT = 'Water boils at 100 degrees at the level of the sea, and "earlier" on mou
 def storing(folder: Path, *, responses: int, repeats: int) -> Table:
     """A store of so many responses, from the first append to finding them again in other processes."""
     url = folder / "responses"
+    plain_s = _write_s(folder / "plain", min(responses, 50 * PER_ATTEMPT))
     alone_s = _append_s(url, responses)
     synced_s = _append_s(folder / "synced", min(responses, 50 * PER_ATTEMPT), synced=True)
     of_lines, of_sidecars = (_bytes(url, kind) / responses for kind in ("jsonl", "index"))
@@ -49,12 +50,25 @@ def storing(folder: Path, *, responses: int, repeats: int) -> Table:
         f"any, as if all had been killed. Looked up: {min(LOOKED_UP, responses):,} keys at once.",
         ("what", "unit", "sidecars", "none"),
         [
+            ("a plain write of the same bytes, to compare", "µs", 1e6 * plain_s, ""),
             ("append", "µs", 1e6 * alone_s, ""),
             (f"append while another thread syncs every {1000 * SYNC_EVERY_S:.0f} ms", "µs", 1e6 * synced_s, ""),
             ("on disk, beyond its text", "bytes a response", of_lines + of_sidecars - len(TEXT), of_lines - len(TEXT)),
             *((words, unit, *figures) for (words, unit), figures in _paired(sealed, scanned)),
         ],
     )
+
+
+def _write_s(path: Path, times: int) -> float:
+    """Seconds that the system takes to append a line to a file."""
+    line = bytes(len(TEXT) + 361) + b"\n"
+    with path.open("ab", buffering=0) as file:
+        began = time.perf_counter()
+        for _ in range(times):
+            file.write(line)
+        total_s = time.perf_counter() - began
+    path.unlink()
+    return total_s / times
 
 
 def _append_s(url: Path, responses: int, *, synced: bool = False) -> float:

@@ -30,6 +30,7 @@ from nemocc_dask.chain import (
     stored_synthesize,
 )
 from nemocc_dask.errors import FrameError, SettingError
+from nemocc_dask.generate import check_tokenizer
 from nemocc_dask.llm import Store
 from nemocc_dask.pipeline import documents_together, map_partitions, map_ranges
 from nemocc_dask.postprocess import postprocess
@@ -157,7 +158,8 @@ class Nemocc:
         `prompt_tokens`, `completion_tokens`, `attempts`, `latency_s` in seconds). Rows that failed, and answers that
         are truncated, filtered or empty, go.
 
-        tokenizer: renders prompts for an endpoint that completes texts (`api="completions"`); others need none.
+        tokenizer: the model's own, which renders prompts for an endpoint that completes texts (`api="completions"`);
+            others need none.
         store: folder, or any fsspec URL, where answers are kept as they come and looked up before anything is asked:
             with it `head()`, `len()` and a second `compute()` cost nothing. Without one each of them asks, and pays,
             again, and a warning says so.
@@ -174,7 +176,8 @@ class Nemocc:
         """
         _check_endpoint_type(endpoint)
         settings = {"task": find_task(task), "endpoint": endpoint, "config": config, "store": _store(store)}
-        return self._through(stored_generate, "generate", tokenizer=TokenCounter(tokenizer), **settings)
+        renderer = None if tokenizer is None else TokenCounter(tokenizer)
+        return self._through(stored_generate, "generate", tokenizer=renderer, **settings)
 
     def postprocess(self, task: str | Task, *, tokenizer: Any = None, seed: int | None = 0) -> Any:
         """Clean the task's output field, keep what is of use, and join a document's segments where the task does.
@@ -213,6 +216,7 @@ class Nemocc:
         []
         """
         _check_endpoint_type(endpoint)
+        check_tokenizer(endpoint, tokenizer)
         routes = quality_routes() if task_or_routes is None else routes_of(task_or_routes)
         recipe = Recipe(tokenizer=TokenCounter(tokenizer), endpoint=endpoint, config=config, overlong=overlong)
         return self._apply(stored_synthesize, "synthesize", routes=routes, recipe=recipe, store=_store(store))

@@ -10,7 +10,7 @@ import logging
 import uuid
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, StageCount
@@ -24,8 +24,11 @@ from nemocc_dask.synthesize import synthesize
 from nemocc_dask.tasks import Task
 from nemocc_dask.text.engine import PANDAS, Frame, frames_of
 from nemocc_dask.tokens import TokenCounter
+from nemocc_dask.worker import CurrentTask
 
 log = logging.getLogger("nemocc_dask")
+
+T = TypeVar("T")
 
 
 def kept(frame: Frame, *, phase: Callable[..., Outcome], **settings: Any) -> Frame:
@@ -43,38 +46,36 @@ def _log(say: Callable[..., None], count: StageCount, what: str, reasons: Any) -
 
 
 def stored_generate(frame: Frame, *, store: Store | None, **settings: Any) -> Outcome:
-    """`generate` with what an earlier computation was answered, where there is a store."""
+    """`generate` with what an earlier computation was answered, where there is a store; ends with its Dask task."""
+    settings["should_stop"] = CurrentTask().is_cancelled
     if store is None:
-        _warn_of_paying_twice(frame, settings["task"], settings["endpoint"], settings["config"])
-        return generate(frame, **settings)
+        what = (settings["task"], settings["endpoint"], settings["config"])
+        return _asked_once(generate, frame, what, settings)
     with store.attempt(uuid.uuid4().hex) as attempt:
         return generate(frame, attempt=attempt, **settings)
 
 
 def stored_synthesize(frame: Frame, *, store: Store | None, **settings: Any) -> Frame:
-    """`synthesize` with what an earlier computation was answered, where there is a store."""
+    """`synthesize` with what an earlier computation was answered, where there is a store; ends with its Dask task."""
+    settings["should_stop"] = CurrentTask().is_cancelled
     if store is None:
-        recipe = settings["recipe"]
-        _warn_of_paying_twice(frame, settings["routes"], recipe.endpoint, recipe.config)
-        return synthesize(frame, **settings)
+        what = (settings["routes"], settings["recipe"].endpoint, settings["recipe"].config)
+        return _asked_once(synthesize, frame, what, settings)
     with store.attempt(uuid.uuid4().hex) as attempt:
         return synthesize(frame, attempt=attempt, **settings)
 
 
 _asked_before: set[bytes] = set()
-"""Fingerprints of the partitions that this process has asked about without a store."""
+"""Fingerprints of the partitions that this process has had answers for without a store."""
 
 
-def _warn_of_paying_twice(frame: Frame, what: Any, endpoint: Endpoint, config: GenerationConfig) -> None:
-    """Dask computes a graph anew for every `compute()`, `head()` and `len()`, and would not tell."""
+def _asked_once(
+    ask: Callable[..., T], frame: Frame, what: tuple[Any, Endpoint, GenerationConfig], settings: dict[str, Any]
+) -> T:
+    """Asks, and warns where the same was asked before: Dask computes anew for every `compute()`, `head()`, `len()`."""
     if len(frame) == 0:
-        return
-    texts = frames_of(frame).texts(frame, columns.TEXT if columns.TEXT in frame.columns else columns.LANGUAGE)
-    content = hashlib.blake2b(repr((what, endpoint.base_urls, endpoint.model, config)).encode(), digest_size=16)
-    for chunk in texts.chunks if hasattr(texts, "chunks") else (texts,):
-        for text in chunk:
-            content.update((text.as_py() or "").encode("utf-8", "replace"))
-    fingerprint = content.digest()
+        return ask(frame, **settings)
+    fingerprint = _fingerprint(frame, *what)
     if fingerprint in _asked_before:
         warnings.warn(
             "The same rows are asked of the endpoint, and paid for, once more: this frame has been computed before, "
@@ -82,7 +83,18 @@ def _warn_of_paying_twice(frame: Frame, what: Any, endpoint: Endpoint, config: G
             UserWarning,
             stacklevel=2,
         )
+    answered = ask(frame, **settings)
     _asked_before.add(fingerprint)
+    return answered
+
+
+def _fingerprint(frame: Frame, what: Any, endpoint: Endpoint, config: GenerationConfig) -> bytes:
+    """Of all that a partition's requests are made of: texts, or, where there are none, languages and row numbers."""
+    has_texts = columns.TEXT in frame.columns
+    words = frames_of(frame).texts(frame, columns.TEXT if has_texts else columns.LANGUAGE).to_pylist()
+    numbers = [] if has_texts else frames_of(frame).numbers(frame, columns.ID).tolist()
+    settings = repr((what, endpoint.base_urls, endpoint.model, config))
+    return hashlib.blake2b(repr((settings, words, numbers)).encode(), digest_size=16).digest()
 
 
 def in_quality(frame: Frame, *, rule: Route) -> Outcome:

@@ -13,7 +13,6 @@ import pyarrow as pa
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.errors import EndpointUnreachableError, SettingError
-from nemocc_dask.formats import check_format
 from nemocc_dask.llm import (
     Answer,
     Answers,
@@ -27,7 +26,7 @@ from nemocc_dask.llm import (
     Stop,
     answer_all,
 )
-from nemocc_dask.settings import Endpoint, GenerationConfig
+from nemocc_dask.settings import Endpoint, GenerationConfig, check_format
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
 from nemocc_dask.tasks.languages import code_of
@@ -80,8 +79,7 @@ def generate(
     {'empty': 1}
     """
     resolved = _resolved(config, task)
-    if endpoint.api == "completions" and tokenizer is None:
-        raise SettingError('api="completions" needs a tokenizer, whose chat template makes a prompt of the messages.')
+    check_tokenizer(endpoint, tokenizer)
     asked = _with_something_to_ask(frame, task)
     answers = answer_all(
         Requests(asked.kept, task, resolved, tokenizer if endpoint.api == "completions" else None),
@@ -99,12 +97,27 @@ def generate(
     return chained(asked, sieve.outcome(http_requests=answers.http_requests, **_usage(each)))
 
 
+def check_tokenizer(endpoint: Endpoint, tokenizer: object | None) -> None:
+    """Raises `SettingError` where prompts are to be rendered, and nobody has said by whose template."""
+    if endpoint.api == "completions" and tokenizer is None:
+        raise SettingError(
+            'api="completions" needs the tokenizer of the model: its chat template makes a prompt of the messages. '
+            "Name it with tokenizer=."
+        )
+
+
 def recipe_of(task: Task, endpoint: Endpoint, config: GenerationConfig) -> str:
     """Fingerprint of all that a task's requests have in common: 16 hexadecimal characters.
 
     Requests of another recipe have other keys, so their answers are not found again.
     """
-    common = (task.prompt, task.system_prompt or "", endpoint.api, endpoint.model, _resolved(config, task).model_dump_json())
+    common = (
+        task.prompt,
+        task.system_prompt or "",
+        endpoint.api,
+        endpoint.model,
+        _resolved(config, task).model_dump_json(),
+    )
     return hashlib.sha256("\0".join(common).encode()).hexdigest()[:16]
 
 

@@ -31,7 +31,7 @@ _SETTINGS = (
     "api",
 )
 
-HIDDEN = "..."
+HIDDEN = "***"
 _PASSWORD = re.compile(r"(?<=://)[^/@]+(?=@)")
 
 
@@ -72,7 +72,7 @@ def shown(job: Job) -> Record:
 
     >>> job = Job(output="o", samples=1, model="m", base_url="https://me:pass@host/v1", header=("A=b", "C=env:D"))
     >>> shown(job)["base_url"], shown(job)["header"]
-    (['https://...@host/v1'], ['A=...', 'C=env:D'])
+    (['https://***@host/v1'], ['A=***', 'C=env:D'])
     """
     record = job.model_dump(mode="json", exclude={"task"})
     addresses = [_PASSWORD.sub(HIDDEN, address) for address in record["base_url"]]

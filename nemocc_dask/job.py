@@ -5,28 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from nemocc_dask.again import Again
 from nemocc_dask.books import DONE, INTERRUPTED, REPLACING, RUNNING, STOPPED, Beginning, Books
 from nemocc_dask.errors import NemoccError, OutputError
-from nemocc_dask.identity import bound, identity_of, recipes_of
+from nemocc_dask.identity import recipes_of
 from nemocc_dask.io.accounts import check_identity
-from nemocc_dask.io.manifest import RESPONSES, PartRecord, read_books, read_records, record_name, remove_results
-from nemocc_dask.io.read import Part, find_files, plan_parts
-from nemocc_dask.io.scan import Columns, find_columns, find_repeated_ids
-from nemocc_dask.io.shards import WRITTEN
-from nemocc_dask.io.write import Output
-from nemocc_dask.llm import Store, check_endpoint
+from nemocc_dask.io.manifest import (
+    PartRecord,
+    read_books,
+    read_records,
+    record_name,
+    remove_empty_rejects,
+    remove_results,
+)
+from nemocc_dask.io.read import plan_parts
+from nemocc_dask.io.scan import find_repeated_ids
+from nemocc_dask.llm import check_endpoint
+from nemocc_dask.order import Order
 from nemocc_dask.partition import Plan, Work
 from nemocc_dask.pipeline import local_cluster, requests_per_process, run_partitions, running_cluster
-from nemocc_dask.preprocess import max_segment_tokens
 from nemocc_dask.renewal import agree, change_of, tasks_to_clear
-from nemocc_dask.resolve import Tasks, resolve_tasks
 from nemocc_dask.settings import Job
-from nemocc_dask.synthesize import Recipe
-from nemocc_dask.tokens import TokenCounter
 from nemocc_dask.worker import OutOfBudgetError
+
+INTERRUPT_TOLD = "Interrupted: what is in flight is awaited for some seconds, and stored. Ctrl-C again gives it up."
 
 Record = dict[str, Any]
 Confirm = Callable[[str], bool]
@@ -82,7 +87,7 @@ def run_job(job: Job, *, progress: Progress | None = None, confirm: Confirm | No
     >>> books["state"], books["tasks"]["multilingual_qa"]["kept"]
     ('done', 3)
     """
-    progress, order = progress or _Silent(), _Order.of(job)
+    progress, order = progress or _Silent(), Order.of(job)
     earlier = read_books(order.output)
     if earlier is None:
         return _Run(order, Beginning.anew(), None, progress).to_its_end()
@@ -110,68 +115,13 @@ def failed_fraction(books: Record) -> float:
     return failed / asked if asked else 0.0
 
 
-class _Order(NamedTuple):
-    """A job with all that its settings name: found, opened and looked at."""
-
-    job: Job
-    tasks: Tasks
-    tokenizer: TokenCounter
-    output: Output
-    store: Store
-    files: tuple[str, ...]
-    identity: Record
-
-    @classmethod
-    def of(cls, job: Job) -> _Order:
-        """Raises a `CallerError` where something cannot be what the settings say."""
-        tasks, tokenizer, output = resolve_tasks(job), TokenCounter(job.tokenizer), Output(job.output)
-        for task in bound(job, tasks):
-            if not task.makes_documents:
-                max_segment_tokens(task, tokenizer)
-        # A folder of inputs may hold the output: what the run makes itself is none of its documents.
-        files = tuple(path for path in find_files(job.input) if not output.holds(path))
-        identity = identity_of(job, tasks, tokenizer, files)
-        return cls(job, tasks, tokenizer, output, Store(output.path(RESPONSES)), files, identity)
-
-    def columns(self, parts: list[Part]) -> Columns | None:
-        """The columns of the documents; None where there are no documents."""
-        if not parts:
-            return None
-        bounds = (self.job.min_score, self.job.max_score)
-        scored = any(each.needs_score for each in self.tasks.routes) or bounds != (None, None)
-        outputs = {task.output_field for task in self.tasks.of_documents}
-        return find_columns(
-            parts, id_field=self.job.id_field, text_field=self.job.text_field, carried=self.job.columns,
-            score_field=self.job.score_field if scored else None, reserved=WRITTEN | outputs,
-        )  # fmt: skip
-
-    def plan(self, found: Columns | None, run: str) -> Plan:
-        """What partitions have to know."""
-        recipe = Recipe(
-            tokenizer=self.tokenizer, endpoint=self.job.endpoint(), config=self.job.generation(),
-            overlong=self.job.overlong, ask_again=Again.of(self.job).flaws,
-        )  # fmt: skip
-        return Plan(
-            run=run,
-            columns=found,
-            routes=self.tasks.routes,
-            sample_tasks=self.tasks.from_nothing,
-            recipe=recipe,
-            output=self.output,
-            output_format=self.job.output_format,
-            store=self.store,
-            min_score=self.job.min_score,
-            max_score=self.job.max_score,
-        )
-
-
 class _Run:
     """A job under way: its plan is made in one go, then nothing of it changes but the books.
 
     earlier: the books that were found in its folder.
     """
 
-    def __init__(self, order: _Order, beginning: Beginning, earlier: Record | None, progress: Progress) -> None:
+    def __init__(self, order: Order, beginning: Beginning, earlier: Record | None, progress: Progress) -> None:
         job = order.job
         self.job, self.output, self.earlier, self.progress = job, order.output, earlier, progress
         self.is_new = earlier is None or beginning.run != earlier["run"]
@@ -195,6 +145,7 @@ class _Run:
                 left = self._take_over_what_is_done()
                 self.progress.started(len(self.works), len(self.books.done))
                 self._finish(left)
+                remove_empty_rejects(self.output, self.books.sums.tasks)
                 check_identity(self.books.sums)
                 return self.books.write(DONE)
 
@@ -219,33 +170,36 @@ class _Run:
             self.books.replaces = ()
 
     def _take_over_what_is_done(self) -> list[Work]:
-        """Returns what is left."""
+        """Returns what is left. Raises `BudgetReachedError` where a cap was reached before."""
         again = Again.of(self.job)
         records = read_records(self.output, range(len(self.works)))
         redone = {index for index, record in records.items() if again.are_in(record)}
         kept = {index: record for index, record in records.items() if index not in redone}
+        left = [work for work in self.works if work.part.index not in kept]
         self.books.take_over(kept.values(), parts=len(self.works))
+        if left and self.books.caps.reached_by(self.books.meter.taken):
+            raise self.books.caps.error(self.books.meter.taken)
         self.books.write(RUNNING)  # before records go: a run that lacks some must not be called done
         self.output.remove(record_name(index) for index in redone)
-        return [work for work in self.works if work.part.index not in kept]
+        return left
 
     def _finish(self, left: list[Work]) -> None:
-        """Run what is left. Raises `BudgetReachedError` where a cap is reached, or was before."""
-        caps, taken = self.books.caps, self.books.meter.taken
-        if left and caps.reached_by(taken):
-            raise caps.error(taken)
+        """Run what is left. Raises `BudgetReachedError` where a cap is reached."""
         try:
             with closing(self._finished(left)) as records:
                 for text in records:
                     self.books.add(PartRecord.from_json(text))
                     self.progress.part_done()
         except OutOfBudgetError:
-            raise caps.error(self.books.taken()) from None
+            raise self.books.caps.error(self.books.taken()) from None
 
     def _finished(self, left: list[Work]) -> Generator[str]:
         with self._cluster() as client:
             share = requests_per_process(client, self.job.max_concurrent_requests)
-            yield from run_partitions(client, left, self._plan_with(share), on_counts=self._counted)
+            plan = self._plan_with(share)
+            yield from run_partitions(
+                client, left, plan, on_counts=self._counted, on_interrupt=partial(self.progress.told, INTERRUPT_TOLD)
+            )
 
     def _counted(self, part: int, counts: Mapping[str, int]) -> bool:
         self.progress.counted(part, counts)

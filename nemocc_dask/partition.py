@@ -21,7 +21,7 @@ from nemocc_dask.admit import admit
 from nemocc_dask.budget import CHARACTERS_PER_TOKEN, Caps, Tokens
 from nemocc_dask.errors import JobError
 from nemocc_dask.generate import language_rows
-from nemocc_dask.io.manifest import REJECTED, PartRecord, Stages, record_name
+from nemocc_dask.io.manifest import INPUT, REJECTED, PartRecord, Stages, record_name
 from nemocc_dask.io.read import PARQUET, Part, read_part
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
@@ -77,9 +77,11 @@ def run_partition(work: Work, plan: Plan) -> str:
     Raises `CancelledError` where the run has been stopped, by Dask or by what another of its partitions met, and
     `JobError` where a library panics.
     """
-    progress = PartProgress(work.part.index, launch(plan.launch, plan.caps, plan.taken))
+    launched = launch(plan.launch, plan.caps, plan.taken)
+    progress = PartProgress(work.part.index, launched)
     try:
-        return _run(work, plan, progress)
+        with launched.partition():
+            return _run(work, plan, progress)
     except CancelledError:
         raise progress.stopped() from None
     except Exception:
@@ -209,7 +211,7 @@ def _write(task: Task, part: Part, plan: Plan, outcome: Outcome) -> Stages:
 
 
 def _write_rejects(plan: Plan, part: Part, task: Task | None, outcome: Outcome) -> None:
-    name = shard_name(f"{REJECTED}/{task.name if task else 'input'}", part.index, "parquet")
+    name = shard_name(f"{REJECTED}/{task.name if task else INPUT}", part.index, "parquet")
     if outcome.rejected:
         plan.output.write_table(name, as_table(outcome.rejected, reject_schema(task, plan.documents_schema)), "parquet")
     else:  # an attempt that broke off, or one whose failures are mended now, may have left some

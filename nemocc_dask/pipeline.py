@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
@@ -15,8 +16,9 @@ from distributed import Client, Future, KilledWorker, LocalCluster, Worker, Work
 
 from nemocc_dask import columns
 from nemocc_dask.errors import JobError, SettingError
+from nemocc_dask.llm import Stop
 from nemocc_dask.partition import Plan, Work, run_partition
-from nemocc_dask.worker import PROGRESS_TOPIC, end_for_want_of_budget
+from nemocc_dask.worker import PROGRESS_TOPIC, end_for_want_of_budget, end_launch
 
 TOKEN = "nemocc"
 """Begins the names of this package's tasks on the dashboard."""
@@ -80,13 +82,19 @@ def _partitions_kept(expr: Expr) -> bool:
 # --- a job, one task per partition ------------------------------------------------------------------------------------
 
 
-def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_counts: OnCounts) -> Iterator[str]:
+def run_partitions(
+    client: Client, works: Sequence[Work], plan: Plan, *, on_counts: OnCounts, on_interrupt: Callable[[], None]
+) -> Iterator[str]:
     """Run partitions on a cluster, earlier ones first, and yield the record (JSON) of each as it is finished.
 
     on_counts: called on another thread with a partition's index and what has come in for it since the last time; True
     where that is all the run may take. Then all workers end what they have in flight, and send nothing more.
 
+    on_interrupt: called at the first Ctrl-C, before what is in flight is awaited.
+
     The first partition that raises stops all others, and its error is raised here; `JobError` where workers keep dying.
+    However it ends, no partition is at work any more by then, and what was answered is stored: an interrupt has them
+    await what is in flight for some seconds, a second one gives that up.
     """
 
     async def hear(event: Any) -> None:
@@ -94,52 +102,89 @@ def run_partitions(client: Client, works: Sequence[Work], plan: Plan, *, on_coun
             await client.run(end_for_want_of_budget, plan.launch)
 
     client.subscribe_topic(PROGRESS_TOPIC, hear)
-    futures: list[Future] = client.map(run_partition, works, plan=plan, pure=False, key=f"{TOKEN}-partition")
+    futures: set[Future] = set(client.map(run_partition, works, plan=plan, pure=False, key=f"{TOKEN}-partition"))
     try:
-        yield from _records(as_completed(futures))
+        yield from _records(futures)
     except KilledWorker as death:
         raise JobError(
             f"Workers keep dying over the same partition ({death.task}), most likely for want of memory. Use smaller "
             "partitions (--rows-per-partition) or fewer threads (--threads-per-worker), and run the same command again."
         ) from None
+    except KeyboardInterrupt:
+        on_interrupt()
+        raise
     finally:
-        client.cancel(futures)
+        client.cancel(list(futures))
+        _end(client, plan.launch)
         client.unsubscribe_topic(PROGRESS_TOPIC)
+
+
+LONGEST_END_S = 30.0
+"""Longest wait for partitions to end; longer than requests are awaited, and shards written, after a stop."""
+
+
+def _end(client: Client, launch: str) -> None:
+    try:
+        _end_as(client, launch, Stop.DRAIN)
+    except KeyboardInterrupt:
+        _end_as(client, launch, Stop.NOW)
+        raise
+
+
+def _end_as(client: Client, launch: str, how: Stop) -> None:
+    """Has all workers stop, and waits until none is at work: one that is closed takes along what it has in hand."""
+    ends_at = time.monotonic() + LONGEST_END_S
+    while sum(client.run(end_launch, launch, how, on_error="ignore").values()) and time.monotonic() < ends_at:
+        time.sleep(0.1)
 
 
 _HERE = "127.0.0.1:0"
 """For the cluster's web pages. None would take port 8787 and warn where another job has it, and let the network in."""
 
 
-def _records(finished: Iterable[Future]) -> Iterator[str]:
-    """The records of finished partitions. One that stopped because another failed does not hide the other's error."""
+def _records(futures: set[Future]) -> Iterator[str]:
+    """The records of finished partitions. One that stopped because another failed does not hide the other's error.
+
+    What has been read is let go: Dask would make it anew, shards and all, where the worker that holds it dies.
+    """
     stopped = None
-    for future in finished:
+    for future in as_completed(list(futures)):
         if isinstance(future.exception(), CancelledError):
             stopped = future
         else:
             yield future.result()
+            futures.discard(future)
+            future.release()
     if stopped is not None:
         stopped.result()
+
+
+CLOSE_S = 10.0
+"""Longest wait for a cluster of our own to close. A worker that was killed while it was starting, such as by a system
+short of memory, leaves behind a nanny for whose end Dask waits for ever."""
 
 
 @contextmanager
 def local_cluster(workers: int, threads_per_worker: int) -> Iterator[Client]:
     """A Dask cluster on this machine: in this process for one worker, in processes of their own for several."""
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=threads_per_worker,
-            processes=workers > 1,
-            dashboard_address=_HERE,
-            worker_dashboard_address=_HERE,
-            silence_logs=50,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        if workers > 1:
-            client.register_plugin(_DeafToInterrupts())
-        yield client
+    cluster = LocalCluster(
+        n_workers=workers,
+        threads_per_worker=threads_per_worker,
+        processes=workers > 1,
+        dashboard_address=_HERE,
+        worker_dashboard_address=_HERE,
+        silence_logs=50,
+    )
+    try:
+        with Client(cluster) as client:
+            if workers > 1:
+                client.register_plugin(_DeafToInterrupts())
+            yield client
+    finally:
+        try:
+            cluster.close(timeout=CLOSE_S)
+        except TimeoutError:
+            cluster.shutdown_on_close = False  # or this process would wait once more; what is left ends with it
 
 
 class _DeafToInterrupts(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types

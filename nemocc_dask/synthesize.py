@@ -80,13 +80,21 @@ def with_answer_bound(task: Task, config: GenerationConfig) -> Task:
     return replace(task, max_output_tokens=config.max_tokens) if config.max_tokens else task
 
 
-def synthesize(frame: Frame, routes: Sequence[Route], *, recipe: Recipe, attempt: Attempt | None = None) -> Frame:
+def synthesize(
+    frame: Frame,
+    routes: Sequence[Route],
+    *,
+    recipe: Recipe,
+    attempt: Attempt | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Frame:
     """Admit and route documents, and run every task on those routed to it: the rows of all tasks, with a `task` column.
 
-    attempt: where answers are looked up and kept. A task's own output field is missing in the rows of the others.
+    attempt: where answers are looked up and kept. should_stop: asked now and then; then `CancelledError` is raised.
+    A task's own output field is missing in the rows of the others.
     """
     stopped = Event()
-    hooks = Hooks(should_stop=stopped.is_set, attempt=attempt)
+    hooks = Hooks(should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt)
     documents = counted_documents(admit(frame).kept, recipe.tokenizer)
     by_task = route(documents, routes).by_task
     runners = {task.name: partial(synthesize_task, each, task, recipe, hooks) for task, each in by_task}

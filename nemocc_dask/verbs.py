@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from importlib.resources import files
 from itertools import count
@@ -44,11 +47,25 @@ def read_job_file(path: str) -> dict[str, Any]:
 def run(settings: Mapping[str, Any]) -> bool:
     """Run the job with live progress, print what came of it, and return whether few enough rows failed."""
     job = Job(**settings)
-    failed = failed_fraction(_run_and_show(job))
+    with _terminated_as_interrupted():
+        failed = failed_fraction(_run_and_show(job))
     if failed > job.max_failed_fraction:
         bound = job.max_failed_fraction
         click.echo(f"{failed:.2%} of the rows failed, more than --max-failed-fraction {bound}.", err=True)
     return failed <= job.max_failed_fraction
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which is how batch systems end a job, does as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # then Python lets nobody handle signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run_and_show(job: Job) -> Record:
@@ -62,7 +79,10 @@ def _run_and_show(job: Job) -> Record:
 
 
 def _confirm(question: str) -> bool:
-    return click.confirm(question, err=True)
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:  # click's word for Ctrl-C
+        raise KeyboardInterrupt from None
 
 
 def demo(output: str | None, latency: float) -> None:

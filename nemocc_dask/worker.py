@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import Any
 
 from distributed import Worker, get_worker
@@ -37,11 +38,28 @@ class Launch:
         self.meter = Meter(caps, taken)
         self.stop = Stop.GO
         self.out_of_budget = False
+        self.at_work = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def partition(self) -> Iterator[None]:
+        """Counts a partition as being at work while the block runs."""
+        with self._lock:
+            self.at_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.at_work -= 1
+
+    def end(self, how: Stop) -> None:
+        """Send nothing more; what was said before stays, unless this is more urgent."""
+        self.stop = max(self.stop, how)
 
     def end_for_want_of_budget(self) -> None:
         """Send nothing more, and await what is in flight: it is paid for."""
         self.out_of_budget = True
-        self.stop = self.stop or Stop.FINISH
+        self.end(Stop.FINISH)
 
 
 _launches: dict[str, Launch] = {}
@@ -66,6 +84,15 @@ def end_for_want_of_budget(name: str) -> None:
         _launches[name].end_for_want_of_budget()
 
 
+def end_launch(name: str, how: Stop) -> int:
+    """Stop a launch in this process; returns how many of its partitions are still at work here."""
+    launched = _launches.get(name)
+    if launched is None:
+        return 0
+    launched.end(how)
+    return launched.at_work
+
+
 class PartProgress:
     """Counts what has come in for one partition, and passes it on now and then.
 
@@ -76,7 +103,7 @@ class PartProgress:
 
     def __init__(self, part: int, launched: Launch) -> None:
         self._part, self._launch = part, launched
-        self._worker, self._task = _here()
+        self._task = CurrentTask()
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._reported_at = 0.0
@@ -89,7 +116,7 @@ class PartProgress:
         self._sync = sync
 
     def add(self, counts: Mapping[str, int]) -> None:
-        """Count on. What reaches a cap of the run stops it here at once; the client tells the other processes."""
+        """Count on. What reaches a cap stops the run in this process; the client tells the others."""
         with self._lock:
             self._counts.update(counts)
         if self._launch.meter.add(counts):
@@ -101,11 +128,11 @@ class PartProgress:
             self.report()
         if time.monotonic() - self._synced_at > SYNC_EVERY_S:
             self._sync_now()
-        return self._launch.stop or (Stop.DRAIN if self._cancelled() else Stop.GO)
+        return max(self._launch.stop, Stop.DRAIN if self._task.is_cancelled() else Stop.GO)
 
     def stop(self) -> None:
         """Have every thread of this run stop at its next tick."""
-        self._launch.stop = self._launch.stop or Stop.DRAIN
+        self._launch.end(Stop.DRAIN)
 
     def stopped(self) -> CancelledError:
         """Why the work stops, to be raised."""
@@ -118,8 +145,8 @@ class PartProgress:
         with self._lock:
             counts, self._counts = dict(self._counts), Counter()
             self._reported_at = time.monotonic()
-        if counts and self._worker is not None:
-            self._worker.log_event(PROGRESS_TOPIC, {"part": self._part, "counts": counts})
+        if counts and self._task.worker is not None:
+            self._task.worker.log_event(PROGRESS_TOPIC, {"part": self._part, "counts": counts})
 
     def _sync_now(self) -> None:
         """On one thread at a time; the others need not wait for it."""
@@ -130,11 +157,18 @@ class PartProgress:
             finally:
                 self._syncing.release()
 
-    def _cancelled(self) -> bool:
+
+class CurrentTask:
+    """The Dask task that a thread works on. Whoever has one may ask on any thread; make it on the task's own."""
+
+    def __init__(self) -> None:
+        self.worker, self._key = _here()
+
+    def is_cancelled(self) -> bool:
         """A running thread is not told that its task was cancelled: it has to look."""
-        if self._worker is None or self._task is None:
+        if self.worker is None or self._key is None:
             return False
-        task = self._worker.state.tasks.get(self._task)
+        task = self.worker.state.tasks.get(self._key)
         return task is None or task.state in ("cancelled", "released", "forgotten")
 
 

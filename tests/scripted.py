@@ -34,6 +34,12 @@ def chat(
     return Reply(200, body, **how)
 
 
+def completed(text: str, *, finish_reason: str = "stop", usage: Any = (7, 11)) -> Reply:
+    """A completion of a text."""
+    billed = {"prompt_tokens": usage[0], "completion_tokens": usage[1]}
+    return Reply(200, {"choices": [{"text": text, "finish_reason": finish_reason}], "model": "m-1", "usage": billed})
+
+
 def error(status: int, message: str = "no", **how: Any) -> Reply:
     """An error in the usual shape."""
     return Reply(status, {"error": {"message": message, "code": None}}, **how)
@@ -79,6 +85,7 @@ class ScriptedEndpoint:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(client_max_size=2**26)
         app.router.add_route("POST", "/v1/chat/completions", self._answer)
+        app.router.add_route("POST", "/v1/completions", self._answer)
         app.router.add_route("GET", "/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await runner.setup()

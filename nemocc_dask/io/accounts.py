@@ -58,9 +58,11 @@ def all_paid_for(sums: Sums, broken: Mapping[str, Spent]) -> dict[str, Spent]:
 def task_account(stages: Stages, paid: Spent, prices: Prices | None = None) -> Record:
     """The account of one task, as `run.json` holds it.
 
-    requests = reused + responses + Σ failed: rows that needed an answer, those whose answer was found in the store, and
-    those answered in the attempts that finished. paid: for what the task has been paid in this run, attempts that broke
-    off included; `http_requests`, `prompt_tokens`, `completion_tokens` and `cost` are its.
+    requests = reused + responses + Σ failed, all of partitions that have finished: rows that needed an answer are those
+    whose answer was paid for before, those answered by then, and those that got none. paid: what the run has paid for,
+    attempts that broke off included; `prompt_tokens`, `completion_tokens` and `cost` are its, and `http_requests`: what
+    went over the wire, retries included. Of an attempt that broke off only the requests of answers that came are known,
+    and several answers to one request count each.
     """
     by_name = {count.stage: count for count in stages}
     asked = _asked(stages)

@@ -21,6 +21,9 @@ REJECTED = f"{BOOKS}/rejected"
 RESPONSES = f"{BOOKS}/responses"
 """The store, which no run ever removes anything from."""
 
+INPUT = "input"
+"""Folder of the rejects that no task has seen."""
+
 VERSION = 2
 """Of the layout of the books."""
 
@@ -126,6 +129,13 @@ def remove_results(output: Output, tasks: Collection[str]) -> None:
     for task in tasks:
         output.remove(_shards(output, task))
         output.remove_empty(task)
+    remove_empty_rejects(output, tasks)
+
+
+def remove_empty_rejects(output: Output, tasks: Iterable[str]) -> None:
+    """Remove folders of rejects in which none are left; not while a partition may be writing some."""
+    for name in (INPUT, *tasks):
+        output.remove_empty(f"{REJECTED}/{name}")
 
 
 def _shards(output: Output, task: str) -> list[str]:

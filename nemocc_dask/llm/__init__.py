@@ -3,7 +3,8 @@
 `answer_all` is the way in; `check_endpoint` comes before the first request. `body` and `reply` are the protocol's JSON,
 `retry` what may be tried again and when, `gate` who goes on the wire, where and when (`rates`, `adaptive` and `health`
 are what it goes by), `access` addresses and keys, `client` one request, `batch` those of one call, `claims` and `store`
-keep an answer from being paid twice, `check` is the look before the first request, `runtime` the one loop of a process.
+keep an answer from being paid twice, `check` is the look before the first request, `runtime` the one loop of a process
+(`collector` keeps the garbage collector out of its way).
 """
 
 from nemocc_dask.llm.batch import Memory

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import base64
 import os
 import ssl
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from nemocc_dask.errors import SettingError
@@ -23,8 +26,10 @@ DETAIL_CHARACTERS = 500
 BLOT = "[key]"
 
 BEARER = "Bearer "
+SOCKS_PORT = 1080
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "nemocc-dask"}
+_PROXY_SCHEMES = ("http", "https", "socks", "socks4", "socks4a", "socks5", "socks5h")
 _PATHS = {"chat": "chat/completions", "completions": "completions"}
 
 
@@ -61,15 +66,16 @@ class Access:
     @classmethod
     def _to_one(cls, address: str, endpoint: Endpoint, secrets: dict[str, str]) -> Access:
         base = _base_address(address)
+        proxy = _proxy_from_environment(base)
         return cls(
             endpoint=endpoint,
             base_url=address,
             ask_url=base / _PATHS[endpoint.api],
             models_url=base / "models",
             timeout=aiohttp.ClientTimeout(total=endpoint.timeout, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout)),
-            headers={**_HEADERS, **endpoint.headers, **secrets},
-            proxy=_proxy_from_environment(base),
-            secrets=tuple(value.removeprefix(BEARER) for value in secrets.values()),
+            headers=_headers(endpoint, secrets),
+            proxy=proxy,
+            secrets=_forms_of([*secrets.values(), *([proxy.password] if proxy and proxy.password else [])]),
         )
 
     @property
@@ -101,6 +107,22 @@ def _no_address(complaint: str) -> SettingError:
     return SettingError(f"Endpoint: setting 'base_url' cannot be used: {complaint}. Such as http://localhost:8000/v1.")
 
 
+def _headers(endpoint: Endpoint, secrets: dict[str, str]) -> dict[str, str]:
+    """Each name once, in whatever case it is written: what the settings say beats what is sent anyway."""
+    headers = CIMultiDict(_HEADERS)
+    for name, value in (*endpoint.headers.items(), *secrets.items()):
+        headers[name] = value
+    return dict(headers)
+
+
+def _forms_of(values: list[str]) -> tuple[str, ...]:
+    """The secrets in values such as `Bearer sk-...`, also as addresses and base64 write them; the longest first."""
+    secrets = {secret for value in values for secret in (value, value.partition(" ")[2]) if secret}
+    as_base64 = {base64.b64encode(secret.encode()).decode().rstrip("=") for secret in secrets}
+    in_addresses = {urllib.parse.quote(secret, safe="") for secret in secrets}
+    return tuple(sorted(secrets | as_base64 | in_addresses, key=len, reverse=True))
+
+
 def _secrets(endpoint: Endpoint) -> dict[str, str]:
     """Headers whose values stand in the environment."""
     named = {
@@ -130,13 +152,29 @@ def _proxy_from_environment(url: URL) -> URL | None:
     """The proxy for an address, as `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
 
     Not aiohttp's `trust_env`: that asks two threads for every single request, reads ~/.netrc each time, and
-    refuses to send a key to a host which has an entry there.
+    refuses to send a key to a host which has an entry there. Raises `SettingError` where it is no such address.
     """
-    if url.host is None or urllib.request.proxy_bypass(url.host):
+    host = url.host or ""
+    if any(map(urllib.request.proxy_bypass, (host, f"{host}:{url.port}"))):
         return None
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    return URL(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+    variable = url.scheme if proxies.get(url.scheme) else "all"
+    named = proxies.get(variable)
+    return _proxy_address(named, f"{variable}_proxy") if named else None
+
+
+def _proxy_address(named: str, variable: str) -> URL:
+    # Neither complaint repeats the address: it may hold a password.
+    try:
+        proxy = URL(named if "://" in named else f"http://{named}")
+    except ValueError:
+        raise SettingError(f"The environment variable {variable} holds no address of a proxy.") from None
+    if not proxy.host or proxy.scheme not in _PROXY_SCHEMES:
+        raise SettingError(
+            f"The environment variable {variable} names a proxy that cannot be used. It has to begin with one of "
+            f"{', '.join(f'{scheme}://' for scheme in _PROXY_SCHEMES)}, and a host has to follow."
+        )
+    return proxy
 
 
 def is_socks(proxy: URL | None) -> bool:
@@ -148,27 +186,67 @@ def is_socks(proxy: URL | None) -> bool:
     return proxy is not None and proxy.scheme.startswith("socks")
 
 
+# --- what opens connections -------------------------------------------------------------------------------------------
+
+
 def connector_through(socks: str | None) -> aiohttp.BaseConnector:
     """What opens connections: directly, or through a SOCKS proxy; certificates as the environment has them checked.
 
-    Raises `SettingError` where a SOCKS proxy is wanted and the library that speaks SOCKS is not there.
+    Raises `SettingError` where a SOCKS proxy is wanted and the library that speaks SOCKS is not there, or a file of
+    certificates cannot be read.
     """
     tls = _tls_from_environment()
-    if socks is None:
-        return aiohttp.TCPConnector(limit=0, ssl=tls)
-    if importlib.util.find_spec("aiohttp_socks") is None:
+    return aiohttp.TCPConnector(limit=0, ssl=tls) if socks is None else _socks_connector(URL(socks), tls)
+
+
+def _socks_connector(proxy: URL, tls: ssl.SSLContext | bool) -> aiohttp.BaseConnector:
+    try:
+        from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, ProxyTimeoutError, ProxyType
+    except ImportError:
         raise SettingError(
             "The environment names a SOCKS proxy, which takes another library: pip install 'nemocc-dask[socks]'. "
             "Or have the endpoint's host named in NO_PROXY."
-        )
-    from aiohttp_socks import ProxyConnector
+        ) from None
 
-    # "h" leaves the look-up of names to the proxy, which this library does anyway, and has no word for.
-    through: aiohttp.BaseConnector = ProxyConnector.from_url(socks.replace("socks5h:", "socks5:"), limit=0, ssl=tls)
+    class Connector(ProxyConnector):  # type: ignore[misc]  # it ships no types
+        """Raises what a connection without a proxy would: the library's own errors are of no kind that others know."""
+
+        async def _wrap_create_connection(self, *args: Any, req: Any, **how: Any) -> Any:
+            try:
+                return await super()._wrap_create_connection(*args, req=req, **how)
+            except ssl.SSLCertVerificationError as error:
+                raise aiohttp.ClientConnectorCertificateError(req.connection_key, error) from error
+            except ssl.SSLError as error:
+                raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
+            except (OSError, ProxyConnectionError, ProxyError, ProxyTimeoutError) as error:
+                told = OSError(None, f"by SOCKS: {error}")
+                raise aiohttp.ClientConnectorError(req.connection_key, told) from error
+
+    through: aiohttp.BaseConnector = Connector(
+        proxy_type=ProxyType.SOCKS4 if proxy.scheme.startswith("socks4") else ProxyType.SOCKS5,
+        host=proxy.host,
+        port=proxy.port or SOCKS_PORT,
+        username=proxy.user,
+        password=proxy.password,
+        rdns=True,  # names are looked up by the proxy: who needs one may not be able to
+        limit=0,
+        ssl=tls,
+    )
     return through
 
 
 def _tls_from_environment() -> ssl.SSLContext | bool:
-    """OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself; the other two are what requests and curl go by."""
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    return ssl.create_default_context(cafile=bundle) if bundle else True
+    """OpenSSL goes by SSL_CERT_FILE and SSL_CERT_DIR, requests and curl by the other two; whatever is set is used.
+
+    Without any of them aiohttp's own context will do, which was made when it was imported.
+    """
+    variable = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), None)
+    if variable is None:
+        by_openssl = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        return ssl.create_default_context() if by_openssl else True
+    bundle = os.environ[variable]
+    try:
+        is_folder = os.path.isdir(bundle)
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    except OSError as error:  # of OpenSSL too
+        raise SettingError(f"{variable} names {bundle!r}, whose certificates cannot be read: {error}.") from None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-REFILL_SEEN = 3
-"""Requests that went unnoticed in what is left, which tell a bucket that fills up from a window that ends."""
+FIRST_LOOK_S, LONGEST_LOOK_S = 1.0, 30.0
+"""Seconds without news after which one request has a look, at first and at most."""
+WORTH_A_LOOK = 10
+"""Requests that have to have come back meanwhile, if they come back evenly."""
 ROUNDED_S = 1.0
 """By which the time of a reset may be wrong."""
 EPOCH_S = 1e9
@@ -50,11 +53,8 @@ def allowance_of(headers: Mapping[str, str]) -> Allowance | None:
     >>> allowance_of({"x-ratelimit-remaining-requests": "many"}) is None
     True
     """
-    said = Allowance(_left(headers, "requests"), _left(headers, "tokens"))
-    return None if said == NOTHING else said
-
-
-NOTHING = Allowance()
+    requests, tokens = _left(headers, "requests"), _left(headers, "tokens")
+    return Allowance(requests, tokens) if requests or tokens else None
 
 
 def _left(headers: Mapping[str, str], kind: str) -> Left | None:
@@ -99,102 +99,95 @@ def _server_time(date: str | None) -> datetime | None:
     return now and (now if now.tzinfo else now.replace(tzinfo=UTC))
 
 
+class Mark(NamedTuple):
+    """When a request went, and what had been spent by then, itself included."""
+
+    at: float
+    spent: float
+
+
 class Quota:
     """What one server has left of one kind, requests or tokens, as far as it tells.
 
     ::
 
-        left(t)  = remaining - sent since the request left whose response says so + refill * (t - its arrival)
-        refill   = (limit - remaining) / reset   where what is left was seen to grow before the reset, else 0
-        after the reset: left(t) = limit - sent since the reset, until a response says more
+        left = remaining - sent since the request left whose response says so, until the reset
+        afterwards, until a response says more: left = limit - sent since, for the longest reset that was told
 
-    A request of k may go where left >= min(k, limit). In a window that ends, all that remains may go at once, and
-    nothing more until the end. In a bucket that fills up, `reset` is the time until it is full, and what drips in may
-    go at once, so nothing waits for a full bucket. Where both are possible, it is taken for a window.
+    A request of k may go where left >= min(k, limit): all that remains may go at once, and nothing then until the
+    reset. That is all in a window that ends; when it ends is at the latest `reset` seconds after each response came,
+    so the earliest of these moments holds.
+
+    Where capacity comes back bit by bit (a bucket that fills up, a window that slides), `reset` is the time until all
+    of it is there, and moves on with each request. Where it was seen to move, one request has a look while nothing is
+    left: after some time without news (1 s, or that in which ten come back), and after twice as long once refused.
 
     >>> quota = Quota()
-    >>> quota.told(100.0, quota.sent(1), Left(remaining=0, reset_s=30, limit=60), refills=False)
+    >>> quota.told(100.0, quota.sent(100.0, 1), Left(remaining=0, reset_s=30, limit=60), refused=False)
     >>> quota.wait_s(110.0, 1), quota.wait_s(130.0, 1)
     (20.0, 0.0)
     """
 
     def __init__(self) -> None:
-        self.spent = 0.0
-        self._left: Left | None = None
-        self._limit = self._mark = self._told_at = self._refill_per_s = self._period_s = 0.0
+        self._spent = self._base = self._limit = self._period_s = 0.0
+        self._left = self._reset_at = self._ends_at = math.inf
+        self._moves = False
+        self._look_at, self._pause_s = 0.0, FIRST_LOOK_S
 
-    def sent(self, amount: float) -> float:
+    def sent(self, now: float, amount: float) -> Mark:
         """So much goes: a mark to hand back with the response."""
-        self.spent += amount
-        return self.spent
+        self._spent += amount
+        self._look_at = now + self._pause_s
+        return Mark(now, self._spent)
 
-    def told(self, now: float, mark: float, left: Left, *, refills: bool) -> None:
-        """What a response says of itself."""
+    def told(self, now: float, mark: Mark, left: Left, *, refused: bool) -> None:
+        """What a response says of itself; `refused`: it was a refusal."""
+        if now >= self._ends_at:
+            self._ends_at = math.inf
+        self._moves |= mark.at + left.reset_s > self._ends_at + ROUNDED_S
+        self._ends_at = min(self._ends_at, now + left.reset_s)
+        self._reset_at = now + left.reset_s if self._moves else self._ends_at
         self._limit = left.limit or max(self._limit, left.remaining)
         self._period_s = max(self._period_s, left.reset_s)
-        self._know(now, mark, left)
-        if refills and left.reset_s > 0:
-            self._refill_per_s = max(0.0, self._limit - left.remaining) / left.reset_s
+        self._left, self._base = left.remaining, mark.spent
+        self._pause_s = min(2 * self._pause_s if refused else self._first_look_s(), LONGEST_LOOK_S)
+        self._look_at = now + self._pause_s
 
     def wait_s(self, now: float, amount: float) -> float:
         """Seconds until a request of so much may go."""
-        if self._left is None:
+        if now >= self._reset_at:
+            self._left, self._base, self._reset_at = self._limit, self._spent, now + self._period_s
+            self._ends_at = math.inf
+        if self._left - (self._spent - self._base) >= min(amount, self._limit):
             return 0.0
-        if now >= self._told_at + self._left.reset_s:
-            self._know(now, self.spent, Left(self._limit, self._period_s))
-        left = self._left.remaining - (self.spent - self._mark) + self._refill_per_s * (now - self._told_at)
-        missing = min(amount, self._limit) - left
-        if missing <= 0:
-            return 0.0
-        until_reset_s = self._told_at + self._left.reset_s - now
-        return min(until_reset_s, missing / self._refill_per_s) if self._refill_per_s else until_reset_s
+        return max(0.0, min(self._reset_at, self._look_at if self._moves else math.inf) - now)
 
-    def _know(self, now: float, mark: float, left: Left) -> None:
-        self._told_at, self._mark, self._left, self._refill_per_s = now, mark, left, 0.0
+    def _first_look_s(self) -> float:
+        return max(FIRST_LOOK_S, WORTH_A_LOOK * self._period_s / max(1.0, self._limit))
 
 
 class Quotas:
-    """What one server has left of requests and of tokens, and whether its limits fill up or end.
-
-    They fill up where more is left, before the reset, than was left before less what was sent in between. A refusal
-    at 0 disproves it for good.
+    """What one server has left of requests and of tokens.
 
     >>> quotas = Quotas()
-    >>> quotas.told(100.0, quotas.sent(500), Allowance(tokens=Left(200, 30.0, 1000)), refused=False)
+    >>> quotas.told(100.0, quotas.sent(99.0, 500), Allowance(tokens=Left(200, 30.0, 1000)), refused=False)
     >>> quotas.wait_s(101.0, tokens=150), quotas.wait_s(101.0, tokens=500)
     (0.0, 29.0)
     """
 
     def __init__(self) -> None:
         self._requests, self._tokens = Quota(), Quota()
-        self._told = False
-        self._refills: bool | None = None
-        self._earlier: tuple[float, float, float] | None = None
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Seconds until a request of so many tokens may go."""
-        return max(self._requests.wait_s(now, 1), self._tokens.wait_s(now, tokens)) if self._told else 0.0
+        return max(self._requests.wait_s(now, 1), self._tokens.wait_s(now, tokens))
 
-    def sent(self, tokens: float) -> tuple[float, float]:
+    def sent(self, now: float, tokens: float) -> tuple[Mark, Mark]:
         """A request goes: marks to hand back with its response."""
-        return self._requests.sent(1), self._tokens.sent(tokens)
+        return self._requests.sent(now, 1), self._tokens.sent(now, tokens)
 
-    def told(self, now: float, marks: tuple[float, float], said: Allowance, *, refused: bool) -> None:
+    def told(self, now: float, marks: tuple[Mark, Mark], said: Allowance, *, refused: bool) -> None:
         """What a response says; `refused`: it was a refusal."""
-        self._told = True
-        if said.requests is not None:
-            self._watch(now, marks[0], said.requests, refused=refused)
-            self._requests.told(now, marks[0], said.requests, refills=bool(self._refills))
-        if said.tokens is not None:
-            self._tokens.told(now, marks[1], said.tokens, refills=bool(self._refills))
-
-    def _watch(self, now: float, mark: float, left: Left, *, refused: bool) -> None:
-        if refused and left.remaining < 1 and self._refills:
-            self._refills = False
-        if self._earlier is None or now >= self._earlier[2]:
-            self._earlier = left.remaining, self._requests.spent, now + left.reset_s - ROUNDED_S
-            return
-        # Whenever a server reads its counter, these were sent after the one reading and before the other.
-        between = mark - self._earlier[1]
-        if self._refills is None and left.remaining + between >= self._earlier[0] + REFILL_SEEN:
-            self._refills = True
+        for quota, mark, left in zip((self._requests, self._tokens), marks, said, strict=True):
+            if left is not None:
+                quota.told(now, mark, left, refused=refused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -13,7 +13,7 @@ from nemocc_dask.errors import EndpointRefusedError, EndpointUnreachableError
 from nemocc_dask.llm.access import Access
 from nemocc_dask.llm.client import refused
 from nemocc_dask.llm.reply import error_words, from_json
-from nemocc_dask.llm.retry import FOREIGN_ERRORS, Trouble, trouble_of
+from nemocc_dask.llm.retry import FOREIGN_ERRORS, trouble_of
 
 CHECK_TIMEOUT_S = 10.0
 """Longest wait for a connection, and longest silence on it."""
@@ -33,18 +33,27 @@ async def check(accesses: Sequence[Access], sessions: Sequence[aiohttp.ClientSes
     (401, 403) or has a list of models that lacks the endpoint's.
     """
     looks = await asyncio.gather(*map(_missed, accesses, sessions))
-    missed = [trouble for trouble in looks if trouble]
+    missed = [one for one in looks if one]
     if len(missed) == len(accesses):
-        raise missed[0]
-    for trouble in missed:
-        log.warning("%s The other addresses go on without it.", trouble)
+        remedies = dict.fromkeys(one.remedy for one in missed)
+        raise EndpointUnreachableError(f"{'; '.join(one.words for one in missed)}. {' '.join(remedies)}")
+    for one in missed:
+        log.warning("%s. The other addresses go on without it.", one.words)
 
 
-async def _missed(access: Access, session: aiohttp.ClientSession) -> EndpointUnreachableError | None:
-    came = await _models(access, session)
-    if isinstance(came, Trouble):  # sent: somebody is there, perhaps slow with this and quick with requests
-        return None if came.sent else _unreachable(access, came.detail)
-    status, payload = came
+class _Missed(NamedTuple):
+    """Why an address cannot be reached, and what to do."""
+
+    words: str
+    remedy: str
+
+
+async def _missed(access: Access, session: aiohttp.ClientSession) -> _Missed | None:
+    try:
+        status, payload = await _models(access, session)
+    except FOREIGN_ERRORS as error:
+        # Sent: somebody is there, perhaps slow with this and quick with requests.
+        return None if trouble_of(error).sent else _unreachable(access, error)
     if status in (401, 403):
         raise refused(access, status, error_words(payload))
     if status == 200:
@@ -52,7 +61,7 @@ async def _missed(access: Access, session: aiohttp.ClientSession) -> EndpointUnr
     return None
 
 
-async def _models(access: Access, session: aiohttp.ClientSession) -> tuple[int, bytes] | Trouble:
+async def _models(access: Access, session: aiohttp.ClientSession) -> tuple[int, bytes]:
     get = session.get(
         access.models_url,
         headers=access.headers,
@@ -60,11 +69,8 @@ async def _models(access: Access, session: aiohttp.ClientSession) -> tuple[int, 
         proxy=access.http_proxy,
         allow_redirects=False,
     )
-    try:
-        async with get as response:
-            return response.status, await response.read()
-    except FOREIGN_ERRORS as error:
-        return trouble_of(error)
+    async with get as response:
+        return response.status, await response.read()
 
 
 def model_names(payload: bytes) -> list[str]:
@@ -92,9 +98,20 @@ def _check_model(access: Access, names: list[str]) -> None:
     )
 
 
-def _unreachable(access: Access, cause: str) -> EndpointUnreachableError:
+def _unreachable(access: Access, error: Exception) -> _Missed:
     via = " through the proxy that the environment names" if access.proxy else ""
-    return EndpointUnreachableError(
-        f"Nobody answers at {access.models_url}{via}: {access.scrub(cause)}. "
-        "Start the endpoint, or mend its address (--base-url)."
-    )
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        return _Missed(
+            f"The certificate of {access.models_url} is not accepted{via}: {access.scrub(why)}", _TRUST_ITS_AUTHORITY
+        )
+    remedy = _PERHAPS_NO_TLS if isinstance(error, aiohttp.ClientConnectorSSLError) else _START_IT
+    return _Missed(f"Nobody answers at {access.models_url}{via}: {access.scrub(trouble_of(error).detail)}", remedy)
+
+
+_START_IT = "Start the endpoint, or mend its address (--base-url)."
+_PERHAPS_NO_TLS = "It does not speak TLS as this side does: perhaps its address has to begin with http:// (--base-url)."
+_TRUST_ITS_AUTHORITY = (
+    "Where an authority of your own has signed it, name the file of that authority in the environment variable "
+    "SSL_CERT_FILE, for every process that sends requests; otherwise mend the address (--base-url)."
+)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -29,7 +29,7 @@ REFUSALS = {
 }
 """Statuses that every request would meet alike, and what to do about each."""
 
-VERDICTS = {
+VERDICTS: dict[int | str, Verdict] = {
     **dict.fromkeys((429, 503, 529), Verdict.CROWDED),
     **dict.fromkeys((502, 504), Verdict.DOWN),
     **dict.fromkeys(("connection", "timeout"), Verdict.DOWN),
@@ -64,6 +64,13 @@ class _Outcome:
     attempts: int
     latency_s: float
     backend: Backend
+
+
+class _Sent(NamedTuple):
+    """How a request was written: the name of the bound of an answer, and how many answers it asked for."""
+
+    max_tokens_field: str
+    answers: int
 
 
 class ChatClient:
@@ -101,7 +108,8 @@ class ChatClient:
 
         An endpoint that returns fewer choices than asked for is asked again for the missing ones, one HTTP request a
         round, each with retries of its own, until a round brings none: then what is missing has failed. One that
-        refuses several at once is asked for one at a time. Choices beyond those asked for are dropped.
+        refuses several at once is asked for one at a time, also where it does not say that it is their number which it
+        refuses. Choices beyond those asked for are dropped.
 
         Raises `EndpointRefusedError` where every other request would be refused too, `EndpointUnreachableError` where
         the endpoint is gone.
@@ -112,8 +120,8 @@ class ChatClient:
             missing = request.part(len(results), wanted - len(results))
             outcome = await self._with_retries(missing.part(0, 1) if one_by_one else missing, asked)
             attempts += outcome.attempts
-            if _is_invalid(outcome.reply) and missing.sampling.n > 1 and not one_by_one:
-                one_by_one = True  # perhaps it takes offence at their number alone
+            if isinstance(outcome.reply, Trouble) and outcome.reply.perhaps_too_many:
+                one_by_one = True
                 continue
             outcome.backend.single_choice |= one_by_one and isinstance(outcome.reply, Reply)
             results += self._results(missing, outcome, attempts)
@@ -121,7 +129,7 @@ class ChatClient:
 
     async def _with_retries(self, request: ChatRequest, asked: bytes) -> _Outcome:
         """The only loop of retries: aiohttp sends a POST once, whatever becomes of the connection."""
-        task, first_start = asyncio.current_task(), None
+        task, first_start, amended = asyncio.current_task(), None, 0
         tokens = len(asked) // BYTES_A_TOKEN + (request.sampling.max_tokens or 0) * request.sampling.n
         for attempt in count():
             lease = await self.gate.acquire(self.priority, tokens)
@@ -136,7 +144,10 @@ class ChatClient:
             outcome = _Outcome(reply, attempt + 1, end - start, lease.backend)
             if isinstance(reply, Reply):
                 return outcome
-            wait_s = next_wait_s(reply, attempt, end - first_start, self.endpoint, self._rng)
+            if reply.amended and not self.last_attempts:
+                amended += 1  # no retry: what is sent now is another request
+                continue
+            wait_s = next_wait_s(reply, attempt - amended, end - first_start, self.endpoint, self._rng)
             if wait_s is None or self.last_attempts:
                 return outcome
             await asyncio.sleep(wait_s)
@@ -162,8 +173,8 @@ class ChatClient:
         access = self.accesses[backend.index]
         if backend.single_choice and request.sampling.n > 1:
             request = request.part(0, 1)
-        field = self._max_tokens_field(backend)
-        body = self._bodies.body(request, asked, field)
+        sent = _Sent(self._max_tokens_field(backend), request.sampling.n)
+        body = self._bodies.body(request, asked, sent.max_tokens_field)
         try:
             async with self.sessions[backend.index].post(
                 access.ask_url,
@@ -179,13 +190,13 @@ class ChatClient:
             self.http_requests += trouble.sent
             return trouble, None
         self.http_requests += 1
-        return self._judge(access, backend, field, response, payload), response
+        return self._judge(access, backend, sent, response, payload), response
 
     def _max_tokens_field(self, backend: Backend) -> str:
         return self.endpoint.max_tokens_field or backend.max_tokens_field or MAX_TOKENS
 
     def _judge(
-        self, access: Access, backend: Backend, field: str, response: aiohttp.ClientResponse, payload: bytes
+        self, access: Access, backend: Backend, sent: _Sent, response: aiohttp.ClientResponse, payload: bytes
     ) -> Reply | Trouble:
         status = response.status
         if 200 <= status < 300:
@@ -198,10 +209,25 @@ class ChatClient:
         trouble = Trouble(f"http_{status}", status, error_words(payload), wait_s)
         if status not in INVALID:
             return trouble
-        if error_param(payload) == MAX_TOKENS == field and self.endpoint.max_tokens_field is None:
+        if error_code(payload) == TOO_LONG:
+            return replace(trouble, reason=CONTEXT_LENGTH)
+        blamed = error_param(payload)
+        return replace(
+            trouble,
+            amended=self._amends(backend, sent, blamed),
+            perhaps_too_many=sent.answers > 1 and blamed is None,
+        )
+
+    def _amends(self, backend: Backend, sent: _Sent, blamed: str | None) -> bool:
+        """Whether requests to this server are written otherwise from now on, because of the field that it blamed."""
+        is_settled = self.endpoint.max_tokens_field is not None or self.endpoint.api != "chat"
+        if blamed == MAX_TOKENS == sent.max_tokens_field and not is_settled:
             backend.max_tokens_field = NEWER_MAX_TOKENS
-            return replace(trouble, amended=True)
-        return replace(trouble, reason=CONTEXT_LENGTH) if error_code(payload) == TOO_LONG else trouble
+            return True
+        if blamed == "n" and sent.answers > 1:
+            backend.single_choice = True
+            return True
+        return False
 
     def _stop_if_refused(self, access: Access, response: aiohttp.ClientResponse, payload: bytes) -> None:
         if response.status in REFUSALS or error_code(payload) == UNKNOWN_MODEL:
@@ -221,10 +247,6 @@ class ChatClient:
             Failure(trouble.reason, trouble.status, detail, attempts, outcome.latency_s, asked.sample + i)
             for i in range(asked.sampling.n)
         ]
-
-
-def _is_invalid(reply: Reply | Trouble) -> bool:
-    return isinstance(reply, Trouble) and reply.status in INVALID
 
 
 def _verdict_on(reply: Reply | Trouble) -> Verdict:

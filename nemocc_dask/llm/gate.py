@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import count
 
 from nemocc_dask.errors import EndpointUnreachableError
-from nemocc_dask.llm.adaptive import START, Adaptive, Round
-from nemocc_dask.llm.allowance import Allowance, Quotas, allowance_of
+from nemocc_dask.llm.adaptive import Adaptive
+from nemocc_dask.llm.allowance import Allowance, Mark, Quotas, allowance_of
 from nemocc_dask.llm.health import FAILURES, Breaker, Outage, Verdict, longest_pause_s
 from nemocc_dask.llm.rates import Pace, TokenBudget
+from nemocc_dask.llm.rounds import Round
 from nemocc_dask.settings import Endpoint
 
 __all__ = ["Allowance", "Backend", "Gate", "Lease", "Report", "Verdict", "allowance_of"]
@@ -28,9 +29,9 @@ class Backend:
     and False until it has said so.
     """
 
-    def __init__(self, index: int, base_url: str) -> None:
+    def __init__(self, index: int, endpoint: Endpoint) -> None:
         self.index = index
-        self.base_url = base_url
+        self.base_url = endpoint.base_urls[index]
         self.weight = 1.0
         self.in_flight = 0
         self.requests = 0
@@ -38,7 +39,7 @@ class Backend:
         self.single_choice = False
         self.breaker = Breaker()
         self.quotas = Quotas()
-        self.adaptive = Adaptive(START)
+        self.adaptive = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Takes other settings."""
@@ -58,7 +59,7 @@ class Lease:
     tokens: int
     since: float
     charge: float
-    marks: tuple[float, float]
+    marks: tuple[Mark, Mark]
     round: Round
     number: int
     probe: bool
@@ -100,7 +101,7 @@ class Gate:
     """
 
     def __init__(self, endpoint: Endpoint, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.backends = tuple(Backend(index, base_url) for index, base_url in enumerate(endpoint.base_urls))
+        self.backends = tuple(Backend(index, endpoint) for index in range(len(endpoint.base_urls)))
         self.in_flight = self.peak = 0
         self._clock = clock
         self._arrivals = count()
@@ -228,7 +229,7 @@ class Gate:
             tokens,
             now,
             self._budget.take(now, tokens),
-            backend.quotas.sent(tokens),
+            backend.quotas.sent(now, tokens),
             backend.adaptive.sent(backend.in_flight),
             self._outage.sent(),
             backend.breaker.sent(),

@@ -6,6 +6,7 @@ import math
 
 WINDOW_S = 61.0
 """A server's minute, and a second of leeway: what was sent evenly does not arrive evenly."""
+ROUNDING_S = 1e-9
 LARGEST_BURST = 10
 """Most requests sent in one moment."""
 TOKENS_KEPT_BACK = 0.03
@@ -49,7 +50,8 @@ class Pace:
 
     def wait_s(self, now: float) -> float:
         """Seconds until a request may go."""
-        return max(0.0, self._free_at - self._ahead_s - now) if self._interval_s else 0.0
+        wait_s = self._free_at - self._ahead_s - now
+        return wait_s if self._interval_s and wait_s > ROUNDING_S else 0.0
 
     def take(self, now: float) -> None:
         """A request goes."""

@@ -119,7 +119,7 @@ def error_code(payload: bytes) -> str | None:
     >>> error_code(b'{"error": {"code": "model_not_found", "message": "No such model"}}')
     'model_not_found'
     """
-    return _text(_as_dict(_as_dict(from_json(payload)).get("error")).get("code"))
+    return _text(_error(payload).get("code"))
 
 
 def error_param(payload: bytes) -> str | None:
@@ -128,7 +128,13 @@ def error_param(payload: bytes) -> str | None:
     >>> error_param(b'{"error": {"param": "max_tokens", "code": "unsupported_parameter"}}')
     'max_tokens'
     """
-    return _text(_as_dict(_as_dict(from_json(payload)).get("error")).get("param"))
+    return _text(_error(payload).get("param"))
+
+
+def _error(payload: bytes) -> dict[str, Any]:
+    """The object that describes the error; some servers put its fields into the body itself."""
+    body = _as_dict(from_json(payload))
+    return _as_dict(body.get("error", body))
 
 
 def error_words(payload: bytes) -> str:

@@ -117,16 +117,25 @@ Results = tuple[Answer | Failure, ...]
 
 
 class Stop(IntEnum):
-    """Whether a batch of requests is to go on, and how what is in flight ends; True does as `DRAIN`.
+    """Whether a batch of requests is to go on, and how what is in flight ends: the greater, the sooner.
 
-    DRAIN: no new requests, what is in flight is awaited for some seconds. FINISH: it is awaited to its end. NOW: it is
-    given up. Whatever answers come until then are stored.
+    FINISH: no new requests, what is in flight is awaited to its end. DRAIN: for some seconds. NOW: it is given up.
+    Whatever answers come until then are stored. Where a plain True stops a batch, it does as `DRAIN`.
     """
 
     GO = 0
-    DRAIN = 1
-    FINISH = 2
+    FINISH = 1
+    DRAIN = 2
     NOW = 3
+
+    @classmethod
+    def of(cls, said: Stop | bool) -> Stop:
+        """What was said, by one of these or by a plain yes or no.
+
+        >>> Stop.of(True), Stop.of(False), Stop.of(Stop.FINISH)
+        (<Stop.DRAIN: 2>, <Stop.GO: 0>, <Stop.FINISH: 1>)
+        """
+        return cls.DRAIN if said is True else cls(said)
 
 
 @dataclass(frozen=True, slots=True)

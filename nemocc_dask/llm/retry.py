@@ -30,6 +30,7 @@ class Trouble:
     retry_after_s: seconds the endpoint asked to be left alone for; None where it did not ask.
     sent: whether the request went over the wire.
     amended: whether the request will be sent otherwise the next time, so that it need not meet this again.
+    perhaps_too_many: whether it may be the number of answers alone that the endpoint refuses.
     """
 
     reason: str
@@ -38,6 +39,7 @@ class Trouble:
     retry_after_s: float | None = None
     sent: bool = True
     amended: bool = False
+    perhaps_too_many: bool = False
 
 
 EXCEPTIONS: tuple[tuple[type[Exception], str, bool], ...] = (
@@ -81,8 +83,6 @@ def retries_allowed(trouble: Trouble, max_retries: int) -> int:
     >>> retries_allowed(Trouble("http_503", 503, ""), 5), retries_allowed(Trouble("no_choices", 200, ""), 5)
     (5, 1)
     """
-    if trouble.amended:
-        return max(1, max_retries)
     if trouble.reason in RETRYABLE_REASONS or is_retryable(trouble.status):
         return max_retries
     return min(NO_CHOICES_RETRIES, max_retries) if trouble.reason == "no_choices" else 0

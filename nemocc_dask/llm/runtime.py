@@ -24,6 +24,7 @@ from nemocc_dask.llm.batch import DRAIN_S, ROWS_PER_SLOT, Batch, Memory, OnResul
 from nemocc_dask.llm.check import check
 from nemocc_dask.llm.claims import Claims
 from nemocc_dask.llm.client import ChatClient
+from nemocc_dask.llm.collector import patient_collector
 from nemocc_dask.llm.gate import Gate
 from nemocc_dask.llm.results import Answers, ChatRequest, Stop
 from nemocc_dask.settings import Endpoint
@@ -65,8 +66,8 @@ def answer_all(
     Raises `SettingError` before anything is sent where the key's variable is missing, `EndpointRefusedError`
     where the endpoint would refuse every request, `EndpointUnreachableError` where nobody is there,
     `concurrent.futures.CancelledError` after `should_stop`, and whatever `on_result` or `should_stop` raise. Whenever
-    it raises, nothing goes on being sent, and answers that came are in the memory. KeyboardInterrupt: what is in flight is
-    awaited for some seconds where there is a memory; a second one gives it up.
+    it raises, nothing goes on being sent, and answers that came are in the memory. KeyboardInterrupt: what is in flight
+    is awaited for some seconds where there is a memory; a second one gives it up.
     """
     if not requests:
         return Answers([], 0, [])
@@ -78,7 +79,8 @@ def answer_all(
     batch = runtime.batch(requests, accesses, memory, priority, on_result)
     future = runtime.submit(batch.run(runtime.threads))
     try:
-        return _wait(future, partial(runtime.stop, batch), should_stop)
+        with patient_collector():
+            return _wait(future, partial(runtime.stop, batch), should_stop)
     except StoppedError:
         raise concurrent.futures.CancelledError("The requests were stopped.") from None
     except KeyboardInterrupt:
@@ -109,7 +111,7 @@ def _wait(
 ) -> T:
     # In slices, because a wait without end cannot be interrupted on Windows.
     while not concurrent.futures.wait([future], timeout=WAIT_SLICE_S).done:
-        if should_stop is not None and (how := Stop(should_stop())):
+        if should_stop is not None and (how := Stop.of(should_stop())):
             stop(how)
     return future.result()
 

@@ -2,6 +2,7 @@
 
 from nemocc_dask.settings.base import Settings
 from nemocc_dask.settings.endpoint import FROM_ENVIRONMENT, Endpoint
+from nemocc_dask.settings.formats import check_format
 from nemocc_dask.settings.generation import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, GenerationConfig
 from nemocc_dask.settings.job import Job
 from nemocc_dask.settings.prices import PRICES, Prices, price_of
@@ -16,5 +17,6 @@ __all__ = [
     "Job",
     "Prices",
     "Settings",
+    "check_format",
     "price_of",
 ]

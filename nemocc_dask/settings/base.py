@@ -14,6 +14,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """US dollars, or whatever the user counts in."""
 
+NOT_REPEATED = {"api_key_env", "header", "headers"}
+"""Settings whose values no error repeats: somebody may have put a secret there."""
+
+REPEATED_CHARACTERS = 200
+"""Most of a value that an error repeats."""
+
 
 class Settings(BaseModel):
     """A frozen record whose errors are `SettingError`s that name the setting."""
@@ -42,6 +48,9 @@ class Settings(BaseModel):
 
 def _first_complaint(settings: type[BaseModel], error: ValidationError) -> str:
     complaint = error.errors()[0]
+    inner = complaint.get("ctx", {}).get("error")
+    if isinstance(inner, SettingError):  # of settings that these are made of
+        return str(inner)
     name = ".".join(map(str, complaint["loc"]))
     if complaint["type"] == "extra_forbidden":
         known = settings.model_fields
@@ -51,4 +60,9 @@ def _first_complaint(settings: type[BaseModel], error: ValidationError) -> str:
     if complaint["type"] == "missing":
         return f"{settings.__name__} needs the setting {name!r} (--{name.replace('_', '-')} on the command line)."
     why = complaint["msg"].removeprefix("Value error, ").replace("Input should be", "it has to be")
-    return f"{settings.__name__}: setting {name!r} is {complaint['input']!r}, which cannot be: {why}."
+    given = "has a value" if NOT_REPEATED & set(complaint["loc"]) else f"is {_beginning(repr(complaint['input']))},"
+    return f"{settings.__name__}: setting {name!r} {given} which cannot be: {why}."
+
+
+def _beginning(words: str) -> str:
+    return words if len(words) <= REPEATED_CHARACTERS else f"{words[:REPEATED_CHARACTERS]}..."

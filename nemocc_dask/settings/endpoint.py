@@ -20,9 +20,13 @@ MaxTokensField = Literal["max_tokens", "max_completion_tokens"]
 FROM_ENVIRONMENT = "env:"
 """Begins a header's value that is the name of an environment variable."""
 
-
-SECRET_NAMES = re.compile("auth|key|token|secret|cookie", re.IGNORECASE)
+SECRET_NAMES = re.compile("auth|key|token|secret|cookie|passw|credential", re.IGNORECASE)
 """Headers of such names hold secrets."""
+SECRET_VALUES = re.compile("(bearer|basic) ", re.IGNORECASE)
+"""So do headers whose values begin like this."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class Endpoint(Settings):
@@ -93,14 +97,28 @@ class Endpoint(Settings):
             raise ValueError("an address stands there twice; give each once, and --weight for a larger share")
         return trimmed[0] if len(trimmed) == 1 else trimmed
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _the_name_of_a_variable(cls, name: str | None) -> str | None:
+        if name is not None and not _VARIABLE.fullmatch(name):
+            raise ValueError("it has to be the name of an environment variable, such as MY_KEY, not the key itself")
+        return name
+
     @field_validator("headers")
     @classmethod
     def _no_secret_in_sight(cls, headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
-            if SECRET_NAMES.search(name) and not value.startswith(FROM_ENVIRONMENT):
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError("a name has to be of letters, digits and -, such as X-Team")
+            if value.startswith(FROM_ENVIRONMENT):
+                if not _VARIABLE.fullmatch(value.removeprefix(FROM_ENVIRONMENT)):
+                    raise ValueError(f"the value of {name} has to be {FROM_ENVIRONMENT}NAME of an environment variable")
+            elif SECRET_NAMES.search(name) or SECRET_VALUES.match(value):
                 raise ValueError(
                     f"the value of {name} may be a secret: write {FROM_ENVIRONMENT}NAME, and set NAME to it"
                 )
+            elif not (value.isascii() and value.isprintable()):
+                raise ValueError(f"the value of {name} has to be of printable ASCII characters, on one line")
         return headers
 
     @model_validator(mode="after")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from nemocc_dask.settings.base import Positive, Settings
+from nemocc_dask.settings.formats import check_of
 
 DEFAULT_TEMPERATURE = 0.5
 """Sampling temperature of the published Nemotron-CC recipe."""
@@ -29,7 +31,8 @@ class GenerationConfig(Settings):
     temperature, top_p: the recipe's 0.5 and 0.9; None leaves them to the endpoint.
     top_k: None leaves it to the endpoint (it is no field of OpenAI's own service).
     response_format: what the endpoint is to hold answers to, as OpenAI words it; sent as it is. Where it is
-        ``{"type": "json_object"}`` or ``{"type": "json_schema", ...}``, answers are checked against it here too.
+        ``{"type": "json_object"}`` or ``{"type": "json_schema", ...}``, answers are checked against it here too, and
+        rejected as ``wrong_format`` where they are not that.
     extra_kwargs: further fields of the request body, sent as they are.
 
     Raises `SettingError` where a value has no meaning.
@@ -53,6 +56,14 @@ class GenerationConfig(Settings):
     def _one_string_is_a_list_of_one(cls, stop: Any) -> Any:
         return ((stop,) if isinstance(stop, str) else stop) or None
 
+    @field_validator("response_format")
+    @classmethod
+    def _can_be_checked(cls, response_format: dict[str, Any] | None) -> dict[str, Any] | None:
+        if response_format is not None:
+            _check_json(response_format)
+            check_of(response_format)
+        return response_format
+
     @field_validator("extra_kwargs")
     @classmethod
     def _no_field_twice(cls, extra_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -69,3 +80,10 @@ class GenerationConfig(Settings):
                 f"{', '.join(sorted(taken))} cannot be among them: say it by its own setting, or not at all"
             )
         return extra_kwargs
+
+
+def _check_json(value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"it cannot be written as JSON: {error}") from None

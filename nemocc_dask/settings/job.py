@@ -164,9 +164,20 @@ class Job(Settings):
                 f"max_cost cannot be held: the price of {self.model!r} is not known. "
                 "Give --price-input and --price-output."
             )
+        if self.api == "completions" and self.tokenizer is None:
+            raise ValueError(
+                "api 'completions' needs the tokenizer of the model: its chat template makes a prompt of the messages. "
+                "Name it with --tokenizer."
+            )
         for header in self.header:
             if "=" not in header:
-                raise ValueError(f"header {header!r} has to be NAME=VALUE.")
+                raise ValueError("a header has to be NAME=VALUE, such as X-Team=blue or api-key=env:MY_KEY.")
+        return self
+
+    @model_validator(mode="after")
+    def _is_made_of_settings(self) -> Self:
+        self.endpoint()
+        self.generation()
         return self
 
     def prices(self) -> Prices | None:

@@ -30,10 +30,12 @@ class Limits:
         self._requests = Window(knobs.requests_per_minute, clock)
         self._tokens = Window(knobs.tokens_per_minute, clock)
         self._turned_away = Window(0, clock)
+        self._by_the_minute = bool(knobs.requests_per_minute or knobs.tokens_per_minute)
+        self._bounded = bool(knobs.slots or knobs.rate_limit_per_s or self._by_the_minute)
 
     def turns_away(self, tokens: int) -> TurnedAway | None:
         """Whether a request of so many tokens may not come in now."""
-        reason = self._reason(tokens)
+        reason = self._reason(tokens) if self._bounded else None
         if reason is not None:
             self._turned_away.add(1)
         return reason
@@ -45,7 +47,7 @@ class Limits:
         return self._tokens.add(tokens) if self._tokens.limit else 0
 
     def bill(self, place: int, tokens: int) -> None:
-        """So many tokens it really took, instead of those it was let in with."""
+        """So many tokens it really took, in place of those it was let in with, which an abandoned one keeps."""
         if self._tokens.limit:
             self._tokens.correct(place, tokens)
 
@@ -55,7 +57,7 @@ class Limits:
 
     def headers(self) -> dict[str, str]:
         """What each answer says of the limits by the minute."""
-        if not self._requests.limit and not self._tokens.limit:
+        if not self._by_the_minute:
             return {}
         return self._requests.headers("requests") | self._tokens.headers("tokens")
 

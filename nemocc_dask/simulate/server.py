@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from aiohttp import web
 
@@ -23,16 +24,11 @@ class Doors:
         self._simulation = simulation
         self._open: set[asyncio.Transport | None] = set()
 
-    async def chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions."""
-        return await self._counted(request, read_chat)
+    async def completions(self, request: web.Request, *, read: Read) -> web.StreamResponse:
+        """POST /v1/chat/completions and /v1/completions, whose bodies are read differently.
 
-    async def plain(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/completions."""
-        return await self._counted(request, read_plain)
-
-    async def _counted(self, request: web.Request, read: Read) -> web.StreamResponse:
-        """The reply is counted as done before it leaves: clients read exact counts."""
+        The reply is counted as done before it leaves: clients read exact counts.
+        """
         stats, transport = self._simulation.stats, request.transport
         came, reply = stats.arrived(), ABANDONED
         try:
@@ -95,8 +91,8 @@ class Doors:
 def application(simulation: Simulation) -> web.Application:
     """The web application of a simulation."""
     doors, app = Doors(simulation), web.Application(client_max_size=LARGEST_BODY_BYTES)
-    app.router.add_post("/v1/chat/completions", doors.chat)
-    app.router.add_post("/v1/completions", doors.plain)
+    app.router.add_post("/v1/chat/completions", partial(doors.completions, read=read_chat))
+    app.router.add_post("/v1/completions", partial(doors.completions, read=read_plain))
     app.router.add_get("/v1/models", doors.models)
     app.router.add_get("/stats", doors.stats)
     app.router.add_post("/stats/reset", doors.reset)

@@ -166,7 +166,7 @@ class Stats:
             self._answered.add(reply.digest)
 
     def snapshot(self) -> dict[str, Any]:
-        """All counts, as GET /stats sends them."""
+        """All counts, as GET /stats sends them; latencies are those of answers with status 200, in work to done."""
         return {
             "requests": self._counts["requests"],
             "answered": self._by_status[200],

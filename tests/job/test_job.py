@@ -105,6 +105,9 @@ def test_readable_at_every_moment(job, simulate, output):
     seen = []
 
     class Watch:
+        def told(self, line):
+            raise AssertionError(line)
+
         def started(self, parts, done):
             assert (parts, done) == (4, 0)
 

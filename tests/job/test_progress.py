@@ -8,10 +8,14 @@ import time
 
 import pytest
 
+from nemocc_dask.budget import Caps, Tokens
 from nemocc_dask.job import run_job
 from nemocc_dask.live import Tally, live_progress
+from nemocc_dask.llm import Stop
+from nemocc_dask.settings import Prices
+from nemocc_dask.worker import Launch, PartProgress
 
-from .jobs import arguments, quiet, start
+from .jobs import arguments, clean_documents, quiet, start, wait_until
 
 
 class Recorder:
@@ -48,6 +52,14 @@ def test_what_a_job_tells_adds_up(job, simulate):
     assert failed > 0
 
 
+def test_a_waiting_thread_syncs_the_store():
+    """A thread that waits for answers has those that came synced, now and then."""
+    synced, progress = [], PartProgress(0, Launch(Caps(), Tokens()))
+    progress.sync_with(lambda: synced.append(time.monotonic()))
+    wait_until(lambda: progress.tick() is Stop.GO and synced, seconds=10)
+    assert progress.tick() is Stop.GO and len(synced) == 1
+
+
 def test_a_tally_knows_what_is_left():
     """Rows of partitions not yet prepared are estimated from those that are, and the estimate says so."""
     tally = Tally()
@@ -78,14 +90,38 @@ def test_the_estimate_of_time():
     assert "ETA 1:05:0" in tally.line()
 
 
+def test_answers_that_were_there_already():
+    """Reused answers are done at once, and tell nothing of how long the others take."""
+    tally = Tally()
+    tally.started(1, 0)
+    tally._started_at = time.monotonic() - 10
+    tally.counted(0, {"rows": 1000})
+    tally.counted(0, {"answers": 900, "reused": 890})
+    assert tally.rows_done == 900 and tally.rows_per_s == pytest.approx(1, rel=0.1)
+    assert re.search(r"900 of 1,000 rows, ETA 1:[34]\d, .* 890 reused, ", tally.line())
+
+
+def test_the_cost_so_far():
+    """Where prices are known the line tells what was paid; where tokens are estimated it says about."""
+    tally = Tally(Prices(input=2, output=10))
+    tally.counted(0, {"rows": 2, "answers": 1, "prompt_tokens": 1000, "completion_tokens": 100})
+    assert "cost 0.0030, " in tally.line() and "reused" not in tally.line()
+    tally.counted(0, {"answers": 1, "estimated_prompt_tokens": 500, "estimated_completion_tokens": 50})
+    assert tally.line().endswith("about 1,500 tokens in, about 150 out") and "cost 0.0030, " in tally.line()
+    assert "cost" not in Tally().line()
+
+
 def test_plain_lines(capsys):
     """Where there is no terminal the last line says where the job ended, without colours or moving parts."""
     with live_progress() as tally:
+        tally.told("Something changed.")
         tally.started(1, 0)
         tally.counted(0, {"rows": 2, "answers": 2})
         tally.part_done()
     said = capsys.readouterr()
-    assert said.out == "" and re.fullmatch(r"2 of 2 rows, ETA 0:00, .*, 1 of 1 partitions, .*\n", said.err)
+    assert said.out == "" and re.fullmatch(
+        r"Something changed.\n2 of 2 rows, ETA 0:00, .*, 1 of 1 partitions, .*\n", said.err
+    )
 
 
 def test_nothing_is_said_of_a_job_that_did_not_begin(capsys):
@@ -114,13 +150,34 @@ def test_a_bar_on_a_terminal(job, simulate, output):
     assert quiet(simulator) > 0
 
 
-def _read_all(terminal):
-    """What a process writes to a terminal until it ends."""
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_question_on_a_terminal(job, simulator, output, parquet, answer):
+    """On a terminal a person is asked before results are removed: yes goes ahead, no leaves everything as it was."""
+    first = job(simulator, input=parquet(clean_documents(3)), task=("distill",))
+    run_job(first)
+    here, there = pty.openpty()
+    command = arguments(first.replace(task=("knowledge_list",)))
+    with start(command, stdin=there, stdout=there, stderr=there, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(there)
+        asked = _read_all(here, until="[y/N]: ")
+        os.write(here, f"{answer}\n".encode())
+        shown = _read_all(here)
+    question = re.sub(r"\s+", " ", asked)
+    assert "Going on removes the results of distill." in question and question.endswith("Go ahead? [y/N]: ")
+    assert process.returncode == (0 if answer == "y" else 2), shown
+    assert (output / "distill").exists() == (answer == "n")
+    assert (output / "knowledge_list").exists() == (answer == "y")
+
+
+def _read_all(terminal, until=None):
+    """What a process writes to a terminal until it ends, or has written some words."""
     shown = b""
     while select.select([terminal], [], [], 30)[0]:
         try:
             shown += os.read(terminal, 65536)
         except OSError:  # Linux's word for: nobody has the other end open any more
             break
+        if until and until in shown.decode(errors="replace"):
+            return shown.decode()
     os.close(terminal)
     return shown.decode()

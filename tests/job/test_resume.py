@@ -110,10 +110,10 @@ def test_a_process_that_is_stopped(job, simulate, output, whole, stroke):
 
 
 def test_a_worker_that_is_killed(job, simulate, output, whole):
-    """The death of a worker process costs what it had in flight; the job goes on by itself and asks nothing else again."""
+    """The death of a worker process costs what it had in flight; the job goes on and asks nothing else again."""
     settings, in_flight = {"task": ("distill",), "rows_per_partition": 20, "workers": 2}, 4
     folder, rows = whole(task=("distill",), rows_per_partition=20)
-    simulator = simulate(latency_s=0.3)
+    simulator = simulate(latency_s=0.2)
     slow = {"threads_per_worker": 1, "max_concurrent_requests": in_flight}
     with start(arguments(job(simulator, **settings, **slow))) as process:
         wait_until(lambda: simulator.stats()["answered"] >= 10)

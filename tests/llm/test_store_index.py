@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,15 +41,16 @@ def test_a_sidecar_saves_looking_through_the_lines(sealed):
     start = content.index(key_of(7).encode())
     content[start - 8 : start - 6] = b"!!"  # a scan would not take this for a line
     lines.write_bytes(content)
-    with LocalFolder(str(sealed)).open("a.index") as file:
-        assert file.read()
-    index = Index(LocalFolder(str(sealed)))
-    index.look()
-    assert len(index.packed) == 50
+    assert len(looked(sealed).packed) == Store(str(sealed)).remembers()["distill", "r"] == 50
     (sealed / "a.index").unlink()
-    index = Index(LocalFolder(str(sealed)))
+    assert len(looked(sealed).packed) == Store(str(sealed)).remembers()["distill", "r"] == 49
+
+
+def looked(folder: Path) -> Index:
+    """The index of a process that has looked at a folder once."""
+    index = Index(LocalFolder(str(folder)))
     index.look()
-    assert len(index.packed) == 49
+    return index
 
 
 def test_any_damage_to_a_sidecar_is_noticed(sealed):
@@ -87,6 +89,52 @@ def test_a_sidecar_without_lines(sealed):
     assert Store(str(sealed)).remembers() == {}
 
 
+# --- looking again ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_known_is_not_read_again(tmp_path, monkeypatch):
+    """However often a process looks, and while a file grows and is sealed, each answer is taken in once."""
+    monkeypatch.setattr("nemocc_dask.llm.store.index.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("nemocc_dask.llm.store.index.LOOKING_SHARE", 1e9)
+    index = Index(LocalFolder(str(tmp_path)))
+    for start in (0, 10):
+        with Store(str(tmp_path)).attempt(f"other-{start}") as other:
+            for name in range(start, start + 5):
+                fill(other, [name])
+                index.look()
+            fill(other, range(start + 5, start + 10))
+        for _ in range(3):
+            index.look()
+        assert len(index.packed) == start + 10
+
+
+def test_a_file_that_was_cut_is_read_from_its_beginning(tmp_path, monkeypatch):
+    """Where somebody has taken lines out of a file that a process knows, the others are found."""
+    monkeypatch.setattr("nemocc_dask.llm.store.index.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("nemocc_dask.llm.store.index.LOOKING_SHARE", 1e9)
+    names = [1, 22, 333, 4444, 55555]
+    fill(left_open(Store(str(tmp_path)).attempt("a")), names)
+    index = looked(tmp_path)
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines_of(tmp_path)[2:]))
+    found = index.find([key_of(name) for name in names], ())
+    assert sorted(answer.text for answer in found.values()) == ["333", "4444", "55555"]
+
+
+def test_nothing_is_missed_while_it_is_packed(tmp_path):
+    """What was appended is found also while it moves into arrays."""
+    index = Index(LocalFolder(str(tmp_path)))
+    for number in range(50_000):
+        index.add(number, "a.jsonl", number, 1)
+    packing = threading.Thread(target=index.pack)
+    packing.start()
+    looks = 0
+    while packing.is_alive():
+        assert index._places({7}) == [(0, 7, 1)]
+        looks += 1
+    packing.join()
+    assert looks > 2 and len(index.packed) == 50_000
+
+
 # --- size -------------------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +145,6 @@ def test_the_index_takes_24_bytes_an_answer(tmp_path, how):
     index, attempts, each = Index(folder), 40, 100
     for number in range(attempts):
         attempt = Attempt(f"a-{number}", index)
-        index.own(attempt.name)
         fill(attempt, range(each * number, each * (number + 1)))
         attempt.close()
     if how == "lines":
@@ -115,7 +162,6 @@ def test_a_long_attempt_is_packed_while_it_runs(tmp_path):
     """What one attempt appends does not stay in a dictionary for as long as it runs."""
     index = Index(LocalFolder(str(tmp_path)))
     attempt = left_open(Attempt("a", index))
-    index.own("a")
     fill(attempt, range(PACK_ABOVE + 1))
     assert len(index.packed) == 0
     attempt.sync()

@@ -137,6 +137,7 @@ def test_trouble_beside_the_work_comes_up(blocked, monkeypatch):
     told, said = [], None
     while said is None:
         told.append(next(names))
+        assert len(told) < WAIT_S / 0.005
         time.sleep(0.005)
         try:
             fill(attempt, told[-1:])
@@ -206,35 +207,82 @@ def test_appending_waits_for_no_put(monkeypatch):
     assert texts_afresh(store.url, range(100)) == {name: str(name) for name in range(100)}
 
 
+class OutOfOrderError(Exception):
+    """As some vendors have: of no kind that Python knows."""
+
+
 class Strange(MemoryFileSystem):
-    """A file system with errors of its own, as those of some vendors."""
+    """A file system that can be put out of order, and that remembers what it has listed."""
 
     protocol = "strange"
-
-    class OutOfOrderError(Exception):
-        pass
+    out_of_order = ""
 
     @classmethod
     def _strip_protocol(cls, path):
         return super()._strip_protocol(path.replace("strange://", "memory://"))
 
     def ls(self, path, detail=True, **how):
-        raise self.OutOfOrderError("no\nluck")
+        self._work("ls")
+        path = self._strip_protocol(path)
+        if path not in self.dircache:
+            self.dircache[path] = super().ls(path, detail=True, **how)
+        return self.dircache[path] if detail else [entry["name"] for entry in self.dircache[path]]
+
+    def invalidate_cache(self, path=None):
+        self.dircache.clear()
+
+    def cat_file(self, path, start=None, end=None, **how):
+        self._work("cat_file")
+        return super().cat_file(path, start, end, **how)
 
     def pipe_file(self, path, value, **how):
-        raise self.OutOfOrderError("no\nluck")
+        self._work("pipe_file")
+        super().pipe_file(path, value, **how)
+
+    def _work(self, verb):
+        if verb == Strange.out_of_order:
+            raise OutOfOrderError("no\nluck")
 
 
-def test_errors_of_any_file_system_stop_the_job():
-    """Whatever kind of error a file system has, it is told in one line, as an error of the job."""
+@pytest.fixture
+def strange(monkeypatch) -> Callable[[str], None]:
+    """Puts a verb of the strange file system out of order; "" puts all in order again."""
     fsspec.register_implementation("strange", Strange, clobber=True)
-    store = Store("strange://bucket")
-    with pytest.raises(JobError, match=r"^The store's strange://bucket cannot be read: no luck\. .*pay again"):
-        store.find([key_of(1)])
-    attempt = store.attempt("a")
+    monkeypatch.setattr(Strange, "out_of_order", "")
+    return lambda verb: monkeypatch.setattr(Strange, "out_of_order", verb)
+
+
+def test_errors_of_any_file_system_stop_the_job(strange):
+    """Whatever kind of error a file system has, it is told in one line, as an error of the job."""
+    store = Store(f"strange://{uuid.uuid4().hex}")
+    attempt = left_open(store.attempt("a"))
     fill(attempt, [1])
-    with pytest.raises(JobError, match=r"bucket/a\.00000\.jsonl cannot be written: no luck\. Mend that"):
-        attempt.close()
+    strange("pipe_file")
+    with pytest.raises(JobError, match=r"/a\.00000\.jsonl cannot be written: no luck\. Mend that"):
+        attempt.sync()
+    strange("ls")
+    with pytest.raises(JobError, match=rf"^The store's {store.url} cannot be read: no luck\. .*pay again"):
+        texts(store, [1])
+    strange("")
+    attempt.sync()
+    assert texts(store, [1]) == {1: "1"}
+    strange("cat_file")
+    with pytest.raises(JobError, match=r"/a\.00000\.jsonl cannot be read: no luck\. .*pay again"):
+        texts(store, [1])  # known, and to be got
+    for ask in (lambda: texts_afresh(store.url, [1]), lambda: store.spent("a")):
+        with pytest.raises(JobError, match=r"/a\.00000\.jsonl cannot be read: no luck\. .*pay again"):
+            ask()
+    strange("")
+
+
+def test_what_a_file_system_remembers_is_not_believed(strange):
+    """A file system that remembers what it has listed does not keep a process from seeing what has come since."""
+    store = Store(f"strange://{uuid.uuid4().hex}")
+    for name in range(3):
+        with store.attempt(f"a-{name}") as attempt:
+            fill(attempt, [name])
+        assert store.remembers() == {("distill", "r"): name + 1}
+        assert texts_afresh(store.url, range(3)) == {each: str(each) for each in range(name + 1)}
 
 
 def test_lines_are_the_same_everywhere(store, tmp_path):

@@ -72,7 +72,7 @@ def job(server: ModelServer, command: Command, tmp_path_factory: pytest.TempPath
 # --- a whole job ------------------------------------------------------------------------------------------------------
 
 
-def test_every_request_of_a_job_is_answered(job: Done, server: ModelServer) -> None:
+def test_every_request_of_a_job_is_answered(job: Done) -> None:
     """Each document gets one answer per task at the first attempt, and the books add up to what the server counted."""
     books = books_of(job.output)
     assert_accounted_for(job.output, books, http_requests=job.asked)

@@ -51,6 +51,13 @@ def test_any_text_has_words_to_ask_about(text: str) -> None:
     assert all(words(sentence) and numbers(sentence) is not None for sentence in sentences(text))
 
 
+@given(st.from_regex(r"([a-zA-Z]{1,30}[-_1 .])*", fullmatch=True))
+def test_words_are_the_same_in_any_alphabet(text: str) -> None:
+    """What is a word of plain English does not depend on a letter of another alphabet beside it."""
+    sentence = f"{text} beside"
+    assert words(sentence) == words(f"{sentence} é")
+
+
 def test_long_sentences_are_clipped_at_a_word() -> None:
     """A quotation is never longer than its bound, and ends at a word where there is one."""
     assert clipped("short") == "short"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nemocc_dask.simulate import Knobs, Simulator
+from nemocc_dask.simulate.dice import digest
 from nemocc_dask.simulate.faults import GARBAGE_KINDS, Faults
 
 from .asking import ask, ask_all, chat
@@ -190,6 +191,9 @@ def test_log_normal_latencies_are_waited_for(simulate: Simulate) -> None:
     """Over HTTP each answer takes what was drawn for it: none less, and not all the same."""
     simulator = simulate(latency_s=0.1, latency_sigma=1.0)
     ask_all(simulator, BODIES[:60])
+    faults = Faults(simulator.knobs)
+    drawn = sorted(faults.latency_s(digest(json.dumps(body).encode()), 0) for body in BODIES[:60])
     stats = simulator.stats()
-    assert stats["latency_p50_ms"] > 50
-    assert stats["latency_p95_ms"] > 2.5 * stats["latency_p50_ms"]
+    assert 2.5 * drawn[29] < drawn[56]
+    assert stats["latency_p50_ms"] > 0.98 * 1000 * drawn[29]
+    assert stats["latency_p95_ms"] > 0.98 * 1000 * drawn[56]

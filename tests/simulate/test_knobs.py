@@ -24,6 +24,7 @@ WRONG: list[dict[str, Any]] = [
     {"retry_after": "soon"},
     {"retry_after": None},
     {"reasoning": True},
+    {"reasoning": "tags"},
     {"fails_after": -1},
     {"wants_max_completion_tokens": 0},
     {"refuses_n": "yes"},

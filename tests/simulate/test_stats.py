@@ -88,7 +88,7 @@ def test_the_same_body_twice_at_once_is_not_repeated(simulate: Simulate) -> None
 def test_latencies_are_those_of_answers(simulate: Simulate) -> None:
     """Half of the answers took latency_p50_ms, to 1 %; errors and refusals, which come at once, do not count."""
     simulator = simulate(latency_s=0.2)
-    statuses = ask_all(simulator, [*BODIES[:20], *[b"{"] * 40])
+    statuses = ask_all(simulator, [*BODIES[:20], *[{}] * 40])
     stats = simulator.stats()
     assert statuses.count(400) == 40
     assert 198 <= stats["latency_p50_ms"] <= stats["latency_p95_ms"]

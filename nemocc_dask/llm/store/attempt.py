@@ -40,6 +40,7 @@ class Attempt:
             )
         self.name = name
         self._index = index
+        index.own(name)
         self._writer = index.folder.writer(name)
         self._pid = os.getpid()
         self._closed = False

@@ -167,7 +167,7 @@ class Lines(NamedTuple):
 def find_lines(file: BinaryIO, start: int = 0) -> Lines:
     """Where the whole lines of an open file stand, from the byte it is at, which is number `start` of the file.
 
-    Looks only at how a line begins and ends. What follows the last line break is left out: torn, or being written.
+    Looks only at how a line begins. What follows the last line break is left out: torn, or being written.
     """
     found, end = [Lines.none(start)], start
     for block in whole_lines(file):
@@ -204,7 +204,7 @@ def _lines_of(block: bytes, start: int) -> Lines:
     heads = content[begins[:, None] + np.arange(_HEAD_BYTES)]
     digits = _DIGITS[heads[:, _KEY_AT]]
     good = (heads[:, : len(START)] == np.frombuffer(START, dtype=np.uint8)).all(axis=1)
-    good &= (digits != _NOT_HEX).all(axis=1) & (heads[:, -1] == ord('"')) & (content[begins + lengths - 2] == ord("}"))
+    good &= (digits != _NOT_HEX).all(axis=1) & (heads[:, -1] == ord('"'))
     pairs = digits[good, :_PART_CHARACTERS]
     keys = (pairs[:, 0::2] << 4 | pairs[:, 1::2]).reshape(-1, 8).copy().view(">u8").reshape(-1).astype(np.uint64)
     offsets = (begins[good] + start).astype(np.uint64)

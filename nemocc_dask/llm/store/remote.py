@@ -81,11 +81,12 @@ class RemoteFolder:
             return
         paths = [self._inner(span.file) for span in spans]
         starts, ends = [span.start for span in spans], [span.end for span in spans]
-        for span, got in zip(spans, self._filesystem.cat_ranges(paths, starts, ends, on_error="return"), strict=True):
-            with _reading(self.path(span.file)), suppress(FileNotFoundError):
-                if isinstance(got, BaseException):
-                    raise got
-            yield b"" if isinstance(got, BaseException) else got
+        with _reading(self.url):
+            contents = self._filesystem.cat_ranges(paths, starts, ends, on_error="return")
+        for span, content in zip(spans, contents, strict=True):
+            if isinstance(content, BaseException) and not isinstance(content, FileNotFoundError):
+                raise cannot_read(self.path(span.file), content)
+            yield b"" if isinstance(content, FileNotFoundError) else content
 
 
 @contextmanager

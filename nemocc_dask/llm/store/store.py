@@ -57,9 +57,7 @@ class Store:
 
     def attempt(self, name: str) -> Attempt:
         """A new writer. Its name is of letters, digits, - and _, and nobody else's. Raises `CallerError` otherwise."""
-        index = self._index
-        index.own(name)
-        return Attempt(name, index)
+        return Attempt(name, self._index)
 
     def find(self, keys: Sequence[str], *, unless: Collection[Flaw] = ()) -> dict[str, Answer]:
         """The stored answers among these keys, each with `reused` set; from any thread.
