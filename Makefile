@@ -4,14 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 SERVERS_VENV := .venv-servers
 CONSTRAINTS ?= constraints.txt
+TEST_PROCESSES ?= 3
 
 .PHONY: demo test test-servers lint bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/nemocc-dask demo
 
+# Most tests wait more than they work, so several run at once.
 test: $(VENV)/.test
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 # Against `transformers serve`; torch and what it brings along take 5.5 GB.
 test-servers: $(SERVERS_VENV)/.servers

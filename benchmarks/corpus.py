@@ -48,10 +48,18 @@ def read_documents(pattern: str) -> Documents:
 
 
 def repeated_demo(rows: int, folder: Path) -> Documents:
-    """About so many documents, each with an id of its own, in a Parquet file in the folder."""
+    """About so many documents in a Parquet file in the folder, each with an id, and in every line words, of its own.
+
+    Without those, most requests would be answered from the store: they would ask what another has asked.
+    """
     demo = _read(str(files("nemocc_dask") / "demo" / "documents.jsonl")).dropna()
     repeated = pd.concat([demo] * max(1, round(rows / len(demo))), ignore_index=True)
     repeated["id"] = range(len(repeated))
+    copies = repeated["id"] // len(demo)
+    repeated["text"] = [
+        "\n".join(f"{line} ({copy})" if line.strip() else line for line in text.split("\n"))
+        for text, copy in zip(repeated["text"], copies, strict=True)
+    ]
     repeated.to_parquet(folder / "documents.parquet")
     return read_documents(str(folder / "documents.parquet"))
 

@@ -179,7 +179,9 @@ def _run(words: str, settings: dict[str, Any], server: Server, folder: Path, rep
 
     taken = measure(repeats, run, prepare=server.reset)
     accounts = taken.result["tasks"].values()
-    asked, sent = (sum(account[name] for account in accounts) for name in ("requests", "http_requests"))
+    # Rows that ask what another has asked are answered from the store.
+    asked = sum(account["requests"] - account["reused"] for account in accounts)
+    sent = sum(account["http_requests"] for account in accounts)
     limit = settings["max_concurrent_requests"]
     return (
         words, limit, asked, sent, taken.wall_s, asked * server.latency_s / limit, server.stats()["mean_in_flight"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, get_args
 
@@ -22,8 +22,8 @@ from nemocc_dask.llm import (
     Flaw,
     Memory,
     Message,
-    Results,
-    Stop,
+    OnResult,
+    ShouldStop,
     answer_all,
 )
 from nemocc_dask.settings import Endpoint, GenerationConfig, check_format
@@ -32,9 +32,6 @@ from nemocc_dask.tasks import Task
 from nemocc_dask.tasks.languages import code_of
 from nemocc_dask.text.engine import Frame, frames_of
 from nemocc_dask.tokens import TokenCounter
-
-OnResult = Callable[[Results], None]
-ShouldStop = Callable[[], Stop | bool]
 
 
 def generate(
@@ -49,6 +46,7 @@ def generate(
     priority: int = 0,
     on_result: OnResult | None = None,
     should_stop: ShouldStop | None = None,
+    before_sending: ShouldStop | None = None,
 ) -> Outcome:
     """Ask the endpoint about each row, `config.n` times.
 
@@ -88,6 +86,7 @@ def generate(
         priority=priority,
         on_result=on_result,
         should_stop=should_stop,
+        before_sending=before_sending,
     )
     each = list(chain.from_iterable(answers.results))
     if each and answers.http_requests == 0 and all(isinstance(one, Failure) for one in each):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
 from nemocc_dask.again import Again
 from nemocc_dask.books import DONE, INTERRUPTED, REPLACING, RUNNING, STOPPED, Beginning, Books
-from nemocc_dask.errors import NemoccError, OutputError
+from nemocc_dask.errors import JobError, NemoccError, OutputError
 from nemocc_dask.identity import recipes_of
 from nemocc_dask.io.accounts import check_identity
 from nemocc_dask.io.manifest import (
@@ -141,24 +141,28 @@ class _Run:
                     f"Another run has written to {self.output.url!r} meanwhile. Run the same command again."
                 )
             with self._told_how_it_ended():
+                self.output.remove_unfinished()
                 self._make_room()
                 left = self._take_over_what_is_done()
                 self.progress.started(len(self.works), len(self.books.done))
                 self._finish(left)
+                self.output.remove_unfinished()  # of workers that died
                 remove_empty_rejects(self.output, self.books.sums.tasks)
                 check_identity(self.books.sums)
                 return self.books.write(DONE)
 
     @contextmanager
     def _told_how_it_ended(self) -> Iterator[None]:
-        """Where the job does not reach its end, the books say why."""
+        """Where the job does not reach its end, the books say why, if they can be written; what stopped it is raised."""
         try:
             yield
         except KeyboardInterrupt:
-            self.books.write(INTERRUPTED)
+            with suppress(JobError):
+                self.books.write(INTERRUPTED)
             raise
         except NemoccError as error:
-            self.books.write(STOPPED, str(error))
+            with suppress(JobError):
+                self.books.write(STOPPED, str(error))
             raise
 
     def _make_room(self) -> None:

@@ -163,6 +163,7 @@ def _task_runner(
         on_result=lambda results: progress.add(_counts(results, sent)),
         attempt=attempt,
         should_stop=progress.tick,
+        before_sending=progress.is_stopped,
     )
     return lambda: _write(task, part, plan, synthesize_task(frame, task, plan.recipe, hooks))
 

@@ -15,8 +15,8 @@ from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.admit import admit
 from nemocc_dask.errors import SettingError
-from nemocc_dask.generate import OnResult, ShouldStop, generate
-from nemocc_dask.llm import Attempt, Flaw
+from nemocc_dask.generate import generate
+from nemocc_dask.llm import Attempt, Flaw, OnResult, ShouldStop
 from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import Overlong, counted_documents, preprocess
 from nemocc_dask.route import Route, route
@@ -44,6 +44,7 @@ class Hooks:
     """Who wants to know, who keeps the answers, and who may stop it.
 
     priority: partitions with a lower number are served first. on_prepared: called with the number of answers to come.
+    should_stop: asked a few times a second, on a thread that waits. before_sending: asked before each request.
     """
 
     priority: int = 0
@@ -51,6 +52,7 @@ class Hooks:
     on_result: OnResult | None = None
     attempt: Attempt | None = None
     should_stop: ShouldStop | None = None
+    before_sending: ShouldStop | None = None
 
 
 def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> Outcome:
@@ -64,7 +66,8 @@ def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> O
     answered = generate(
         prepared.kept, task, endpoint=recipe.endpoint, config=recipe.config, tokenizer=recipe.tokenizer,
         attempt=hooks.attempt, ask_again=recipe.ask_again,
-        priority=hooks.priority, on_result=hooks.on_result, should_stop=hooks.should_stop,
+        priority=hooks.priority, on_result=hooks.on_result,
+        should_stop=hooks.should_stop, before_sending=hooks.before_sending,
     )  # fmt: skip
     cleaned = postprocess(answered.kept, task, tokenizer=recipe.tokenizer, seed=recipe.config.seed)
     return chained(prepared, answered, cleaned)

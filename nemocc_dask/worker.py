@@ -122,6 +122,10 @@ class PartProgress:
         if self._launch.meter.add(counts):
             self._launch.end_for_want_of_budget()
 
+    def is_stopped(self) -> Stop:
+        """Whether, and how, the work is to stop, as far as is known without looking."""
+        return self._launch.stop
+
     def tick(self) -> Stop:
         """Report and sync if it is time to; says whether, and how, the work is to stop."""
         if time.monotonic() - self._reported_at > REPORT_EVERY_S:

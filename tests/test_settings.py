@@ -145,14 +145,14 @@ def test_no_stop_string_sends_none():
 
 IMPOSSIBLE = {
     "nothing to do": {"input": ()},
-    "base-url once: 2 were given": {"base_url": ("http://a/v1", "http://b/v1")},
+    "1 were given for 2 addresses": {"base_url": ("http://a/v1", "http://b/v1"), "weight": (2,)},
     "not both": {"scheduler": "tcp://a:1", "scheduler_file": "b.json"},
 }
 
 
 @pytest.mark.parametrize("words", IMPOSSIBLE)
 def test_a_job_that_contradicts_itself_is_refused(words):
-    """A job with nothing to do, two addresses, or two clusters is refused in words."""
+    """A job with nothing to do, weights for some of its addresses, or two clusters is refused in words."""
     with pytest.raises(SettingError, match=words):
         Job(**{**SMALL, **IMPOSSIBLE[words]})
 

@@ -20,9 +20,13 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from nemocc_dask.errors import JobError, OutputError
+from nemocc_dask.llm.store.trouble import cause_of, remedy_for
 
 BOOKS = "_nemocc"
 """Folder of the run's own files, beside the shards."""
+
+UNFINISHED = f"{BOOKS}/unfinished"
+"""Folder of files that are being written."""
 
 
 class Output:
@@ -105,6 +109,10 @@ class Output:
                     f"The file {self.path(name)} cannot be removed: {error}. Mend that and run the same command again."
                 ) from None
 
+    def remove_unfinished(self) -> None:
+        """Remove what a process that was killed has left behind, while nobody writes to the folder."""
+        self.remove(self.below(UNFINISHED))
+
     def remove_empty(self, folder: str) -> None:
         """Remove a folder of this one where nothing is in it; object stores have none."""
         if self._is_local:
@@ -131,13 +139,13 @@ class Output:
             self._put(name, content)
         except OSError as error:
             raise JobError(
-                f"The file {self.path(name)} cannot be written: {error}. Mend that and run the same command again: "
-                "what is finished stays."
+                f"The file {self.path(name)} cannot be written: {cause_of(error)}. {remedy_for(error)} and run the same "
+                "command again: what is finished stays."
             ) from None
 
     def _put(self, name: str, content: bytes) -> None:
         if self._is_local:
-            _write_beside(self._inner(f"{BOOKS}/unfinished/{uuid.uuid4().hex}"), self._inner(name), content)
+            _write_beside(self._inner(f"{UNFINISHED}/{uuid.uuid4().hex}"), self._inner(name), content)
         else:
             self._filesystem.pipe_file(self._inner(name), content)
 
@@ -145,11 +153,16 @@ class Output:
 def _write_beside(beside: str, final: str, content: bytes) -> None:
     os.makedirs(os.path.dirname(beside), exist_ok=True)
     os.makedirs(os.path.dirname(final), exist_ok=True)
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, final)
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, final)
+    except OSError:
+        with suppress(OSError):  # it was never made; else whoever goes on with the run removes it
+            os.remove(beside)  # on a full disk, its room is what the others lack
+        raise
 
 
 # --- formats ----------------------------------------------------------------------------------------------------------

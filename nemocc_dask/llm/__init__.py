@@ -2,14 +2,14 @@
 
 `answer_all` is the way in; `check_endpoint` comes before the first request. `body` and `reply` are the protocol's JSON,
 `retry` what may be tried again and when, `gate` who goes on the wire, where and when (`rates`, `adaptive` and `health`
-are what it goes by), `access` addresses and keys, `client` one request, `batch` those of one call, `claims` and `store`
-keep an answer from being paid twice, `check` is the look before the first request, `runtime` the one loop of a process
-(`collector` keeps the garbage collector out of its way).
+are what it goes by), `access` addresses and keys, `client` one request, `judging` what comes of it, `batch` those of
+one call, `claims` and `store` keep an answer from being paid twice, `check` is the look before the first request,
+`runtime` the one loop of a process (`collector` keeps the garbage collector out of its way).
 """
 
-from nemocc_dask.llm.batch import Memory
+from nemocc_dask.llm.batch import Memory, OnResult
 from nemocc_dask.llm.body import request_body, request_key
-from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Flaw, Message, Results, Stop
+from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Flaw, Message, Results, ShouldStop, Stop
 from nemocc_dask.llm.runtime import answer_all, check_endpoint, close_runtime
 from nemocc_dask.llm.store import Attempt, Spent, Store
 
@@ -22,7 +22,9 @@ __all__ = [
     "Flaw",
     "Memory",
     "Message",
+    "OnResult",
     "Results",
+    "ShouldStop",
     "Spent",
     "Stop",
     "Store",

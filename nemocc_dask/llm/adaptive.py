@@ -17,8 +17,8 @@ meanwhile, and b what m was at first, at a low load. Everything is a ratio: no c
 
 n grows only where 80 % of it are in use. Beyond doubt: m - b is more than 3 standard errors of m and one of b in two
 rounds running, of which the second is no slower than the first: while things get worse there is nothing to compare. A
-trial is also made after 20 slow rounds, and proves nothing where m' is greater than m. A round that is faster than b
-beyond doubt, by more than 1.35, is the new b.
+trial is also made after 20 slow rounds, and proves nothing where m' is greater than m. Two rounds running that are
+faster than b beyond doubt, by more than 1.35, are the new b.
 
 Where a server takes turns among C requests at once, latency grows as k / C and e is 1: n stays between C and 1.5 C.
 Where each request slows the others a little, as in batched decoding, e is the share of its own gain that another
@@ -31,7 +31,7 @@ import math
 
 from nemocc_dask.llm.rounds import Round, Seen, median_error
 
-START = 8
+START = 16
 """Requests at once that a server is first given."""
 REFUSED = 0.9
 """What is left of the limit after a refusal."""
@@ -72,9 +72,9 @@ class Adaptive:
     most: never more than this; `fixed` always gives so many. limit: how many now, 1 at least.
 
     >>> server = Adaptive(64)
-    >>> server.answered(server.sent(in_flight=8), latency_s=0.2, in_flight=8)
+    >>> server.answered(server.sent(in_flight=16), latency_s=0.2, in_flight=16)
     >>> server.limit
-    9
+    17
     """
 
     def __init__(self, most: int, *, fixed: bool = False) -> None:
@@ -95,7 +95,7 @@ class Adaptive:
         self._quick_to = math.inf
         self._quiet = 0.0
         self._held = 0
-        self._slows_down = False
+        self._slows_down = self._fast = False
         self._suspect: Seen | None = None
         self._base: Seen | None = None
         self._trial: Seen | None = None
@@ -179,7 +179,8 @@ class Adaptive:
         doubt = SURE * errors[0] + SURE_OF_BASE * errors[1]
         suspect = slower > max(doubt, VERY_SLOW if self._slows_down else SLOW)
         self._held = self._held + 1 if slower > SLOW else 0
-        if slower < -max(doubt, SLOW):
+        was_fast, self._fast = self._fast, slower < -max(doubt, SLOW)
+        if self._fast and was_fast:
             self._base = seen
         elif (suspect and self._settled(seen, doubt)) or self._held > HELD_ROUNDS:
             self._try_less(seen, slower)
@@ -189,7 +190,7 @@ class Adaptive:
         self._suspect = seen if suspect else None
 
     def _settled(self, seen: Seen, doubt: float) -> bool:
-        """Whether the round before was suspect too, and no faster: while things get worse there is nothing to measure."""
+        """Whether the round before was suspect too, and no faster: while it gets worse there is nothing to measure."""
         return self._suspect is not None and seen.median - self._suspect.median < max(doubt, SLOW / 2)
 
     def _try_less(self, seen: Seen, slower: float) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, NamedTuple
 
+from nemocc_dask.errors import JobError
 from nemocc_dask.llm.body import Bodies, asked_of
 from nemocc_dask.llm.claims import Claims
 from nemocc_dask.llm.client import ChatClient
-from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Flaw, Results, Stop
+from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Flaw, Results, Stop, StoppedError
 from nemocc_dask.llm.store import Attempt
 
 ROWS_PER_SLOT = 2
@@ -28,10 +29,6 @@ LOOK_EVERY_S = 0.1
 """How often a batch that is being stopped looks whether it should hurry."""
 
 OnResult = Callable[[Results], None]
-
-
-class StoppedError(Exception):
-    """The batch was told to end. Not `concurrent.futures.CancelledError`, which asyncio would take for its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +106,8 @@ class Batch:
             for _ in range(self._width):
                 self._start(self._work())
             await self._done
+        except StoppedError:
+            raise
         except BaseException:
             self._patience_ends = min(self._patience_ends, monotonic() + DRAIN_S)
             raise
@@ -120,7 +119,8 @@ class Batch:
         """Ends the batch early; calling it again may make it hurry."""
         patience_s = {Stop.DRAIN: DRAIN_S, Stop.FINISH: float("inf"), Stop.NOW: 0.0}[how]
         self._patience_ends = min(self._patience_ends, monotonic() + patience_s)
-        self._fail(StoppedError())
+        self._stopping = True
+        self._fail(StoppedError(how))
 
     # --- what is to be asked ------------------------------------------------------------------------------------------
 
@@ -202,14 +202,23 @@ class Batch:
     def _keep(self, ask: _Ask, results: Results) -> None:
         """Stores answers before anything else is done with them: they are paid for."""
         if self._memory is not None:
-            memory = self._memory
-            for key, result in zip(ask.keys, results, strict=True):
-                if isinstance(result, Answer):
-                    memory.attempt.append(key, result, label=memory.label, recipe=memory.recipe)
+            self._store(self._memory, ask.keys, results)
             for key, result in zip(ask.keys, results, strict=True):
                 self._settle(key, result)
         for i, result in enumerate(results):
             self._fill(ask.row, ask.first + i, result)
+
+    def _store(self, memory: Memory, keys: Sequence[str], results: Results) -> None:
+        """Raises only after all answers had their chance: where room is short, the next may still fit."""
+        trouble: JobError | None = None
+        for key, result in zip(keys, results, strict=True):
+            if isinstance(result, Answer):
+                try:
+                    memory.attempt.append(key, result, label=memory.label, recipe=memory.recipe)
+                except JobError as error:
+                    trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     def _settle(self, key: str, result: Answer | Failure) -> None:
         self._claimed.discard(key)
@@ -238,8 +247,11 @@ class Batch:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            self._fail(error)
+        if task.cancelled() or not (error := task.exception()):
+            return
+        if isinstance(error, StoppedError):
+            self.stop(error.how)
+        self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if not self._done.done():

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from nemocc_dask.errors import EndpointRefusedError, EndpointUnreachableError
+from nemocc_dask.errors import EndpointUnreachableError
 from nemocc_dask.llm.access import Access
-from nemocc_dask.llm.client import refused
+from nemocc_dask.llm.judging import refused
 from nemocc_dask.llm.reply import error_words, from_json
 from nemocc_dask.llm.retry import FOREIGN_ERRORS, trouble_of
 
@@ -29,8 +29,11 @@ _TIMEOUT = aiohttp.ClientTimeout(total=3 * CHECK_TIMEOUT_S, connect=CHECK_TIMEOU
 async def check(accesses: Sequence[Access], sessions: Sequence[aiohttp.ClientSession]) -> None:
     """Looks at GET {base_url}/models of each address; whatever does not prove that no request can succeed passes.
 
+    A list of models that lacks the endpoint's is worth a warning only: some servers list what they have stored, and not
+    what they serve.
+
     Raises `EndpointUnreachableError` where nobody is at any address, `EndpointRefusedError` where one refuses the key
-    (401, 403) or has a list of models that lacks the endpoint's.
+    (401, 403).
     """
     looks = await asyncio.gather(*map(_missed, accesses, sessions))
     missed = [one for one in looks if one]
@@ -92,9 +95,11 @@ def _check_model(access: Access, names: list[str]) -> None:
     if not names or access.endpoint.model in taken:
         return
     there = ", ".join(names[:MODELS_NAMED]) + (", ..." if len(names) > MODELS_NAMED else "")
-    raise EndpointRefusedError(
-        f"The endpoint {access.base_url} has no model {access.endpoint.model!r}. "
-        f"It has: {access.scrub(there)}. Name one of them (--model)."
+    log.warning(
+        "The endpoint %s does not list the model %r. It lists: %s. If requests are refused, name one of them (--model).",
+        access.base_url,
+        access.endpoint.model,
+        access.scrub(there),
     )
 
 

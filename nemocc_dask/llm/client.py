@@ -16,38 +16,25 @@ import aiohttp
 from nemocc_dask.errors import EndpointRefusedError
 from nemocc_dask.llm.access import Access
 from nemocc_dask.llm.body import MAX_TOKENS, Bodies
-from nemocc_dask.llm.gate import Backend, Gate, Lease, Report, Verdict, allowance_of
+from nemocc_dask.llm.gate import UNSENT, Backend, Gate, Lease, Report, Verdict, allowance_of
+from nemocc_dask.llm.judging import (
+    CONTEXT_LENGTH,
+    INVALID,
+    NEWER_MAX_TOKENS,
+    REFUSALS,
+    TOO_LONG,
+    UNKNOWN_MODEL,
+    answers_of,
+    failures_of,
+    refused,
+    verdict_on,
+)
 from nemocc_dask.llm.reply import Reply, error_code, error_param, error_words, parse_reply
-from nemocc_dask.llm.results import Answer, ChatRequest, Failure, Results
+from nemocc_dask.llm.results import Answer, ChatRequest, Failure, Results, ShouldStop, Stop, StoppedError
 from nemocc_dask.llm.retry import FOREIGN_ERRORS, Trouble, next_wait_s, retry_after_s, trouble_of
 
-REFUSALS = {
-    401: "Check the key: {key_source}.",
-    403: "Check that the key ({key_source}) may use this model.",
-    404: "Check the address (most end in /v1) and the model's name.",
-    **dict.fromkeys((301, 302, 303, 307, 308), "It sends its callers elsewhere: give that address instead."),
-}
-"""Statuses that every request would meet alike, and what to do about each."""
-
-VERDICTS: dict[int | str, Verdict] = {
-    **dict.fromkeys((429, 503, 529), Verdict.CROWDED),
-    **dict.fromkeys((502, 504), Verdict.DOWN),
-    **dict.fromkeys(("connection", "timeout"), Verdict.DOWN),
-    **dict.fromkeys((408, 425, 500), Verdict.BROKEN),
-    "bad_body": Verdict.BROKEN,
-}
-"""Status, or reason where there was none → what an attempt says of the server. Whatever is not here, it answered."""
-
-TOO_LONG = "context_length_exceeded"
-"""The `error.code` by which an endpoint says that a prompt and its answer do not fit the model."""
-CONTEXT_LENGTH = "context_length"
-UNKNOWN_MODEL = "model_not_found"
-"""The `error.code` by which an endpoint disowns a model, whatever the status."""
-NEWER_MAX_TOKENS = "max_completion_tokens"
-
-INVALID = (400, 422)
-"""Statuses of a request that the endpoint does not take as it is."""
-SIZE_MATTERS = (*INVALID, 413)
+INVALID_AT_FIRST = 50
+"""Requests refused as invalid, with no answer to any other, after which the settings are to blame and not the rows."""
 
 LARGE_BODY_BYTES = 2**20
 """Above this aiohttp wants a stream, which it writes in pieces; below, bytes are quicker."""
@@ -80,6 +67,7 @@ class ChatClient:
     sessions: carry the requests to each address; several clients share them.
     gate: who goes on the wire, where and when; several clients share it.
     priority: whose turn it is at the gate, lower first.
+    before_sending: asked whether to stop when a request's turn has come.
     http_requests: attempts of this client that went over the wire so far.
     on_wire: tasks whose requests are on the wire now.
     last_attempts: once True, what fails is not tried again.
@@ -91,12 +79,14 @@ class ChatClient:
         sessions: tuple[aiohttp.ClientSession, ...],
         gate: Gate,
         priority: int = 0,
+        before_sending: ShouldStop | None = None,
     ) -> None:
         self.accesses = accesses
         self.endpoint = accesses[0].endpoint
         self.sessions = sessions
         self.gate = gate
         self.priority = priority
+        self.before_sending = before_sending
         self.http_requests = 0
         self.on_wire: set[asyncio.Task[Any] | None] = set()
         self.last_attempts = False
@@ -123,6 +113,8 @@ class ChatClient:
             if isinstance(outcome.reply, Trouble) and outcome.reply.perhaps_too_many:
                 one_by_one = True
                 continue
+            if isinstance(outcome.reply, Trouble) and outcome.reply.status in INVALID:
+                self._stop_if_nothing_is_valid(outcome.backend, outcome.reply)
             outcome.backend.single_choice |= one_by_one and isinstance(outcome.reply, Reply)
             results += self._results(missing, outcome, attempts)
         return tuple(results)
@@ -133,6 +125,7 @@ class ChatClient:
         tokens = len(asked) // BYTES_A_TOKEN + (request.sampling.max_tokens or 0) * request.sampling.n
         for attempt in count():
             lease = await self.gate.acquire(self.priority, tokens)
+            self._stop_if_told(lease)
             start = monotonic()
             first_start = start if first_start is None else first_start
             self.on_wire.add(task)
@@ -153,12 +146,18 @@ class ChatClient:
             await asyncio.sleep(wait_s)
         raise AssertionError("count() never ends")
 
+    def _stop_if_told(self, lease: Lease) -> None:
+        """Raises `StoppedError`, after the place is given back, where nothing is to be sent any more."""
+        if self.before_sending is not None and (how := Stop.of(self.before_sending())):
+            self.gate.release(lease, UNSENT)
+            raise StoppedError(how)
+
     async def _on_lease(self, lease: Lease, request: ChatRequest, asked: bytes, start: float) -> Reply | Trouble:
         """One attempt at the place that the gate has given; whatever becomes of it, the place is given back."""
         verdict, tokens, allowance = Verdict.ABANDONED, None, None
         try:
             reply, response = await self._attempt(lease.backend, request, asked)
-            verdict = _verdict_on(reply)
+            verdict = verdict_on(reply)
             if isinstance(reply, Reply):
                 tokens = reply.tokens
             allowance = allowance_of(response.headers) if response is not None else None
@@ -201,6 +200,7 @@ class ChatClient:
         status = response.status
         if 200 <= status < 300:
             reply = parse_reply(status, payload)
+            backend.has_answered |= isinstance(reply, Reply)
             if isinstance(reply, Trouble):
                 self._stop_if_refused(access, response, payload)
             return reply
@@ -229,6 +229,21 @@ class ChatClient:
             return True
         return False
 
+    def _stop_if_nothing_is_valid(self, backend: Backend, trouble: Trouble) -> None:
+        """Some servers say 400 or 422 for what no row can help, such as a field they do not know or another model."""
+        if backend.has_answered or trouble.reason == CONTEXT_LENGTH:
+            return
+        backend.invalid_at_first += 1
+        if backend.invalid_at_first >= INVALID_AT_FIRST:
+            access = self.accesses[backend.index]
+            refusal = EndpointRefusedError(
+                f"The endpoint {access.base_url} has refused each of the first {INVALID_AT_FIRST} requests as invalid "
+                f"(HTTP {trouble.status}): {access.scrub(trouble.detail)!r}. Mend the model's name or the settings of "
+                "sampling, and run the same command again."
+            )
+            self.gate.turn_away(refusal)
+            raise refusal
+
     def _stop_if_refused(self, access: Access, response: aiohttp.ClientResponse, payload: bytes) -> None:
         if response.status in REFUSALS or error_code(payload) == UNKNOWN_MODEL:
             words = response.headers.get("Location") or error_words(payload)
@@ -238,68 +253,6 @@ class ChatClient:
 
     def _results(self, asked: ChatRequest, outcome: _Outcome, attempts: int) -> list[Answer] | list[Failure]:
         if isinstance(outcome.reply, Reply):
-            return _answers(asked, outcome.reply, self.endpoint.model, attempts, outcome.latency_s)
-        trouble = outcome.reply
-        detail = self.accesses[outcome.backend.index].scrub(trouble.detail)
-        if trouble.status in SIZE_MATTERS:
-            detail += f" [{_size(asked)}]"
-        return [
-            Failure(trouble.reason, trouble.status, detail, attempts, outcome.latency_s, asked.sample + i)
-            for i in range(asked.sampling.n)
-        ]
-
-
-def _verdict_on(reply: Reply | Trouble) -> Verdict:
-    if isinstance(reply, Reply):
-        return Verdict.ANSWERED
-    return VERDICTS.get(reply.reason if reply.status is None else reply.status) or VERDICTS.get(
-        reply.reason, Verdict.ANSWERED
-    )
-
-
-def _size(asked: ChatRequest) -> str:
-    characters = len(asked.prompt or "") or sum(len(content) for _, content in asked.messages)
-    bound = asked.sampling.max_tokens
-    return f"a prompt of {characters:,} characters" + (f", for up to {bound:,} tokens" if bound else "")
-
-
-def _answers(asked: ChatRequest, reply: Reply, model: str, attempts: int, latency_s: float) -> list[Answer]:
-    usage = [(reply.prompt_tokens, reply.completion_tokens, reply.reasoning_tokens)]
-    others = (_none_or_zero(reply.prompt_tokens), _none_or_zero(reply.completion_tokens), None)
-    usage += [others] * (len(reply.choices) - 1)
-    return [
-        Answer(
-            text=choice.text,
-            finish_reason=choice.finish_reason,
-            model=reply.model or model,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            attempts=attempts,
-            latency_s=latency_s,
-            sample=asked.sample + i,
-            reasoning=choice.reasoning,
-            reasoning_tokens=reasoning_tokens,
-        )
-        for i, (choice, (prompt_tokens, completion_tokens, reasoning_tokens)) in enumerate(
-            zip(reply.choices[: asked.sampling.n], usage, strict=False)
-        )
-    ]
-
-
-def _none_or_zero(tokens: int | None) -> int | None:
-    return None if tokens is None else 0
-
-
-def refused(access: Access, status: int, words: str) -> EndpointRefusedError:
-    """The error that stops a job: address, model, status, the endpoint's own words, and what to do."""
-    endpoint = access.endpoint
-    remedy = REFUSALS.get(status, REFUSALS[404])
-    source = (
-        f"environment variable {endpoint.api_key_env}"
-        if endpoint.api_key_env
-        else "none was sent; api_key_env names its variable"
-    )
-    return EndpointRefusedError(
-        f"The endpoint {access.base_url} refuses requests for the model {endpoint.model!r} "
-        f"(HTTP {status}): {access.scrub(words) or 'no reason given'!r}. {remedy.format(key_source=source)}"
-    )
+            return answers_of(asked, outcome.reply, self.endpoint.model, attempts, outcome.latency_s)
+        detail = self.accesses[outcome.backend.index].scrub(outcome.reply.detail)
+        return failures_of(asked, outcome.reply, detail, attempts, outcome.latency_s)

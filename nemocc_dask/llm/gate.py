@@ -26,7 +26,8 @@ class Backend:
 
     index: its place among the addresses. weight: its share of the load. in_flight: requests under way there.
     requests: sent there so far. max_tokens_field, single_choice: for the client to keep, what the server wants; None
-    and False until it has said so.
+    and False until it has said so. has_answered, invalid_at_first: likewise, whether it has answered anything, and how
+    many requests it had called invalid by then.
     """
 
     def __init__(self, index: int, endpoint: Endpoint) -> None:
@@ -37,6 +38,8 @@ class Backend:
         self.requests = 0
         self.max_tokens_field: str | None = None
         self.single_choice = False
+        self.has_answered = False
+        self.invalid_at_first = 0
         self.breaker = Breaker()
         self.quotas = Quotas()
         self.adaptive = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)

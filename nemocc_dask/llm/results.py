@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal, NamedTuple
@@ -136,6 +137,18 @@ class Stop(IntEnum):
         (<Stop.DRAIN: 2>, <Stop.GO: 0>, <Stop.FINISH: 1>)
         """
         return cls.DRAIN if said is True else cls(said)
+
+
+ShouldStop = Callable[[], Stop | bool]
+"""Asks whether to stop."""
+
+
+class StoppedError(Exception):
+    """A batch was told to end. Not `concurrent.futures.CancelledError`, which asyncio would take for its own."""
+
+    def __init__(self, how: Stop) -> None:
+        super().__init__(how)
+        self.how = how
 
 
 @dataclass(frozen=True, slots=True)

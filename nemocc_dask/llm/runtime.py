@@ -20,13 +20,13 @@ import aiohttp
 
 from nemocc_dask.errors import CallerError
 from nemocc_dask.llm.access import Access, connector_through, is_socks
-from nemocc_dask.llm.batch import DRAIN_S, ROWS_PER_SLOT, Batch, Memory, OnResult, StoppedError
+from nemocc_dask.llm.batch import DRAIN_S, ROWS_PER_SLOT, Batch, Memory, OnResult
 from nemocc_dask.llm.check import check
 from nemocc_dask.llm.claims import Claims
 from nemocc_dask.llm.client import ChatClient
 from nemocc_dask.llm.collector import patient_collector
 from nemocc_dask.llm.gate import Gate
-from nemocc_dask.llm.results import Answers, ChatRequest, Stop
+from nemocc_dask.llm.results import Answers, ChatRequest, ShouldStop, Stop, StoppedError
 from nemocc_dask.settings import Endpoint
 
 WAIT_SLICE_S = 0.25
@@ -38,7 +38,6 @@ CLOSE_TIMEOUT_S = 5.0
 LOOK_UP_THREADS = 2
 """Threads that make keys and look into the store, beside the loop."""
 
-ShouldStop = Callable[[], Stop | bool]
 T = TypeVar("T")
 
 
@@ -50,6 +49,7 @@ def answer_all(
     priority: int = 0,
     on_result: OnResult | None = None,
     should_stop: ShouldStop | None = None,
+    before_sending: ShouldStop | None = None,
 ) -> Answers:
     """Answers requests, as many at once as the endpoint allows this process, and blocks until all are
     answered.
@@ -60,6 +60,8 @@ def answer_all(
     on_result: called with each request's results as they come, in no order, on the loop's thread: keep it
         short.
     should_stop: asked by the calling thread, before anything is sent and a few times a second; see `Stop`.
+
+    before_sending: the same question, asked on the loop's thread when the turn of a request has come: keep it short.
 
     Results come in the order of the requests. A row that failed is a `Failure` among them.
 
@@ -76,7 +78,10 @@ def answer_all(
     accesses = Access.to(endpoint)
     runtime = current_runtime()
     runtime.wait_for(runtime.first_look(accesses))
-    batch = runtime.batch(requests, accesses, memory, priority, on_result)
+    client = runtime.wait_for(runtime.client(accesses, priority, before_sending))
+    width = ROWS_PER_SLOT * endpoint.max_concurrent_requests
+    claims = runtime.claims(memory.attempt.url if memory else None)
+    batch = Batch(requests, client, width=width, memory=memory, claims=claims, on_result=on_result)
     future = runtime.submit(batch.run(runtime.threads))
     try:
         with patient_collector():
@@ -119,7 +124,7 @@ def _wait(
 class Runtime:
     """An event loop in a thread of its own, with the session and the gates that live on it.
 
-    `submit`, `batch`, `stop`, `end` and `wait_for` may be called from any other thread; the rest on the loop only.
+    `submit`, `wait_for`, `claims`, `stop` and `end` may be called from any other thread; the rest on the loop only.
     """
 
     def __init__(self) -> None:
@@ -192,23 +197,16 @@ class Runtime:
             self._gates[identity].adopt(endpoint)
         return self._gates[identity]
 
-    def batch(
-        self, requests: Sequence[ChatRequest], accesses: tuple[Access, ...], memory: Memory | None, priority: int,
-        on_result: OnResult | None,
-    ) -> Batch:  # fmt: skip
-        """Requests that are ready to be run on the loop."""
-        return self.wait_for(self._batch(requests, accesses, memory, priority, on_result))
-
-    async def _batch(
-        self, requests: Sequence[ChatRequest], accesses: tuple[Access, ...], memory: Memory | None, priority: int,
-        on_result: OnResult | None,
-    ) -> Batch:  # fmt: skip
-        endpoint = accesses[0].endpoint
+    async def client(
+        self, accesses: tuple[Access, ...], priority: int, before_sending: ShouldStop | None
+    ) -> ChatClient:
+        """What answers the requests of a batch."""
         sessions = tuple(self.session(access) for access in accesses)
-        client = ChatClient(accesses, sessions, self.gate(endpoint), priority)
-        claims = self._claims.setdefault(memory.attempt.url if memory else "", Claims())
-        width = ROWS_PER_SLOT * endpoint.max_concurrent_requests
-        return Batch(requests, client, width=width, memory=memory, claims=claims, on_result=on_result)
+        return ChatClient(accesses, sessions, self.gate(accesses[0].endpoint), priority, before_sending)
+
+    def claims(self, store: str | None) -> Claims:
+        """What is being asked for a store; without a store nobody shares what anybody asks."""
+        return Claims() if store is None else self._claims.setdefault(store, Claims())
 
     def stop(self, batch: Batch, how: Stop) -> None:
         """Has a batch end early."""

@@ -99,9 +99,15 @@ class Job(Settings):
     )
     price_input: Annotated[Price | None, Field(description="Price of a million tokens of prompts.")] = None
     price_output: Annotated[Price | None, Field(description="Price of a million tokens of answers.")] = None
-    max_cost: Annotated[Price | None, Field(description="Stop, resumable, when the run has cost so much.")] = None
+    max_cost: Annotated[
+        Price | None,
+        Field(
+            description="Stop, resumable, when the run has cost so much; a token is 4 characters where none are told."
+        ),
+    ] = None
     max_tokens_total: Annotated[
-        Positive | None, Field(description="Stop, resumable, when the run has taken so many tokens, both ways.")
+        Positive | None,
+        Field(description="Stop, resumable, when the run has taken so many tokens, both ways; estimated likewise."),
     ] = None
     retry_failed: Annotated[bool, Field(description="Ask again for the rows of this run that failed.")] = False
     retry_empty: Annotated[bool, Field(description="Ask, and pay, again where an answer came empty.")] = False

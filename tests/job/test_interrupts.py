@@ -12,10 +12,11 @@ from .jobs import COMMAND
 ROWS, AT_ONCE = 120, 16
 
 
-def begin(simulator, output, *more):
+def begin(simulator, output, tokenizer_file, *more):
     """The job as a command: samples of multilingual QA, a few partitions."""
     words = ["run", "--samples", ROWS, "--output", output, "--base-url", simulator.base_url, "--model", "simulated"]
-    words += ["--max-concurrent-requests", AT_ONCE, "--rows-per-partition", 30, *more]
+    words += ["--max-concurrent-requests", AT_ONCE, "--rows-per-partition", 30]
+    words += ["--tokenizer", tokenizer_file, *more]
     return subprocess.Popen(
         [*COMMAND, *map(str, words)],
         stdout=subprocess.PIPE,
@@ -38,10 +39,10 @@ def books(output):
 
 
 @pytest.mark.parametrize(("stroke", "workers"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
-def test_an_interrupted_job_keeps_all_that_was_under_way(simulate, output, stroke, workers):
+def test_an_interrupted_job_keeps_all_that_was_under_way(simulate, output, tokenizer_file, stroke, workers):
     """Exit 130; every request that was sent is answered and stored; the same command asks for the others alone."""
     simulator = simulate(latency_s=0.3)
-    process = begin(simulator, output, "--workers", workers)
+    process = begin(simulator, output, tokenizer_file, "--workers", workers)
     when(simulator, 20)
     process.send_signal(stroke)
     told, _ = process.communicate(timeout=30)
@@ -49,7 +50,7 @@ def test_an_interrupted_job_keeps_all_that_was_under_way(simulate, output, strok
     assert process.returncode == 130 and "The same command goes on" in told, told
     assert books(output)["state"] == "interrupted"
     assert sent < ROWS and simulator.stats()["abandoned"] == 0
-    again = begin(simulator, output, "--workers", workers)
+    again = begin(simulator, output, tokenizer_file, "--workers", workers)
     told, _ = again.communicate(timeout=60)
     assert again.returncode == 0, told
     account = books(output)["tasks"]["multilingual_qa"]
@@ -57,16 +58,16 @@ def test_an_interrupted_job_keeps_all_that_was_under_way(simulate, output, strok
     assert account["http_requests"] == account["responses"] + account["reused"] == ROWS
 
 
-def test_a_second_ctrl_c_waits_for_nothing(simulate, output):
+def test_a_second_ctrl_c_waits_for_nothing(simulate, output, tokenizer_file):
     """It ends within moments though requests take long; what had been answered is still not asked again."""
     simulator = simulate(latency_s=0.2)
-    process = begin(simulator, output)
+    process = begin(simulator, output, tokenizer_file)
     when(simulator, 30)
     slow = simulate(latency_s=60)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     answered = simulator.stats()["answered"]
-    process = begin(slow, output)
+    process = begin(slow, output, tokenizer_file)
     when(slow, 0)
     process.send_signal(signal.SIGINT)
     time.sleep(1)
@@ -76,7 +77,7 @@ def test_a_second_ctrl_c_waits_for_nothing(simulate, output):
     process.communicate(timeout=30)
     assert process.returncode == 130 and time.monotonic() - began < 8
     simulator.reset()
-    process = begin(simulator, output)
+    process = begin(simulator, output, tokenizer_file)
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 0, told
     assert simulator.stats()["requests"] == ROWS - answered

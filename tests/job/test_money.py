@@ -88,8 +88,8 @@ def test_a_run_that_was_stopped_has_paid_exactly(job, simulate, output, parquet)
 # --- caps -------------------------------------------------------------------------------------------------------------
 
 
-SLOW = {"latency_s": 0.3}
-"""Slower than the engine looks whether to go on, which is four times a second: so one more round at most is sent."""
+SLOW = {"latency_s": 0.03}
+"""Many rounds come back between two looks of the threads that wait: the cap has to hold without them."""
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_cap(job, simulate, output, parquet, cap, bound, tasks):
     requests, books = quiet(simulator), books_of(output)
     cost, tokens = cost_of(simulator)
     reached, each = (tokens, tokens / requests) if cap == "max_tokens_total" else (cost, cost / requests)
-    assert bound <= reached <= bound + 2 * in_flight * 1.5 * each  # 1.5: some answers are longer than others
+    assert bound <= reached <= bound + in_flight * 1.5 * each  # 1.5: some answers are longer than others
     assert books["state"] == "stopped" and cap.replace("_", "-") in books["error"]
     assert taken(books) == tokens and simulator.stats()["abandoned"] == 0
     again = first.replace(base_url=rest.base_url)

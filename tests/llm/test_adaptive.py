@@ -6,7 +6,7 @@ import random
 import pytest
 from crowds import Server, quantile, simulate, unloaded
 
-from nemocc_dask.llm.adaptive import Adaptive
+from nemocc_dask.llm.adaptive import START, Adaptive
 from nemocc_dask.llm.rounds import median_and_spread
 
 SPREADS = (0.0, 0.5, 1.0)
@@ -124,7 +124,7 @@ def test_what_is_not_used_does_not_grow():
     adaptive = Adaptive(256)
     for _ in range(200):
         adaptive.answered(adaptive.sent(3), 0.2, 3)
-    assert adaptive.limit == 8
+    assert adaptive.limit == START
 
 
 def test_the_median_knows_about_those_that_are_not_back():

@@ -287,3 +287,19 @@ def test_a_setting_that_no_json_can_hold_stops_before_the_wire(server, endpoint,
     with pytest.raises(SettingError, match="extra_kwargs"):
         answer_all([ask(extra_kwargs={"x": object()})], endpoint)
     assert server.calls == []
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_settings_that_no_request_can_have_stop_the_job(server, endpoint, ask, status):
+    """Where the first fifty are all refused as invalid, the rows are not to blame, and no more are sent for nothing."""
+    server.script = lambda call: server.error(status, "unexpected field top_k")
+    with pytest.raises(EndpointRefusedError, match=r"each of the first 50 requests.*unexpected field top_k"):
+        answer_all([ask(str(i)) for i in range(300)], endpoint)
+    assert 50 <= len(server.calls) <= 50 + 8
+
+
+def test_rows_that_are_refused_after_an_answer_stop_nothing(server, endpoint, ask):
+    """Once anything was answered, a refused row is its own affair, however many there are."""
+    server.script = lambda call: server.chat("a") if call.number == 0 else server.error(400)
+    answers = answer_all([ask(str(i)) for i in range(100)], endpoint)
+    assert Counter(type(one).__name__ for (one,) in answers.results) == {"Answer": 1, "Failure": 99}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from virtual import now, run
 
 from nemocc_dask.errors import EndpointRefusedError, EndpointUnreachableError
+from nemocc_dask.llm.adaptive import START
 from nemocc_dask.llm.allowance import Allowance, Left
 from nemocc_dask.llm.gate import Gate, Report, Verdict
 from nemocc_dask.settings import Endpoint
@@ -389,12 +390,12 @@ def test_the_limit_says_what_servers_cope_with():
 
     async def main():
         gate = gate_of(2)
-        assert gate.limit == 16
+        assert gate.limit == 2 * START
         for _ in range(5):
             await attempt(gate, lambda *_: (Verdict.DOWN, 0.0))
             await attempt(gate, lambda address, _: (Verdict.DOWN if address == 0 else Verdict.ANSWERED, 0.0))
         assert [backend.breaker.healthy for backend in gate.backends].count(True) == 1
-        assert gate.limit == 9
+        assert gate.limit == START + 1
         assert gate_of(2, fixed_concurrency=True).limit == 64
 
     run(main())

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 import pytest
 
 from nemocc_dask.errors import EndpointRefusedError
-from nemocc_dask.llm import Answer, Failure, Memory, Stop, Store, answer_all, close_runtime, request_key
+from nemocc_dask.llm import Answer, Failure, Memory, Stop, Store, answer_all, batch, close_runtime, request_key
 from nemocc_dask.llm.claims import Claims
 
 
@@ -142,7 +142,9 @@ def test_a_stop_sends_no_more_and_stores_what_is_in_flight(server, endpoint, ask
     server.script = lambda call: server.chat(f"to {call.prompt}", delay_s=0.6)
     requests = [ask(f"row {i}") for i in range(40)]
     with pytest.raises(CancelledError):
-        answer_all(requests, endpoint, memory=remember(), should_stop=lambda: how if len(server.calls) >= 8 else Stop.GO)
+        answer_all(
+            requests, endpoint, memory=remember(), should_stop=lambda: how if len(server.calls) >= 8 else Stop.GO
+        )
     assert len(server.calls) == 8  # the limit
     assert stored(remember, requests) == {f"to {prompt}" for prompt in server.prompts}
 
@@ -230,3 +232,28 @@ def test_failures_have_their_own_attempts(server, endpoint, ask, remember):
     server.script = lambda call: server.error(503)
     ((failure,),) = answer_all([ask()], endpoint, memory=remember()).results
     assert isinstance(failure, Failure) and failure.attempts == 4
+
+
+def test_finish_waits_for_answers_that_take_long(server, endpoint, ask, remember, monkeypatch):
+    """What is paid for is awaited to its end where time does not press, however long that takes."""
+    monkeypatch.setattr(batch, "DRAIN_S", 0.2)
+    server.script = lambda call: server.chat("late", delay_s=1.0)
+    with pytest.raises(CancelledError):
+        answer_all([ask()], endpoint, memory=remember(), should_stop=lambda: Stop.FINISH if server.calls else Stop.GO)
+    assert stored(remember, [ask()]) == {"late"}
+
+
+def test_nothing_is_sent_after_it_was_said_to_stop(server, endpoint, ask, remember):
+    """A cap that an answer reaches costs no request beyond those in flight, whichever thread's they are."""
+    server.script = lambda call: server.chat("a", delay_s=0.05)
+    come = []
+
+    def run(number):
+        requests = [ask(f"{number}: {i}") for i in range(99)]
+        said = {"on_result": come.append, "before_sending": lambda: Stop.FINISH if come else Stop.GO}
+        with pytest.raises(CancelledError):
+            answer_all(requests, endpoint, memory=remember(), **said)
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(run, range(3)))
+    assert len(server.calls) <= 8 + 1  # and one whose turn came while the first answer was read

@@ -144,7 +144,7 @@ def test_a_header_s_value_is_blotted_out_of_the_endpoint_s_words(server, endpoin
     ((failure,),) = answer_all([ask()], keyed).results
     assert failure.detail.startswith("You sent [key]") and form(SECRET).encode() not in pickle.dumps(failure)
     server.script = lambda call: server.error(403, f"You sent {form(SECRET)}!")
-    with pytest.raises(EndpointRefusedError, match=r"You sent \[key\]") as error:
+    with pytest.raises(EndpointRefusedError, match=r"You sent \[key\].*environment variable MY_KEY") as error:
         answer_all([ask()], keyed)
     assert form(SECRET) not in f"{error.value!r}"
 
@@ -465,11 +465,10 @@ def test_all_addresses_dead_are_all_named(endpoint, ask):
     [
         ({"status": 401, "body": b"who?"}, "refuses requests.*401.*who"),
         ({"status": 403, "body": b"not you"}, "refuses requests.*403.*not you"),
-        ({"body": json.dumps({"data": [{"id": "other"}]}).encode()}, "has no model 'm'"),
     ],
 )
 def test_one_address_that_refuses_stops_all(server, others, endpoint, ask, how, words):
-    """A wrong key or a missing model at one address is named before the first request: it would fail rows at random."""
+    """A wrong key at one address is named before the first request: it would fail rows at random."""
     others[1].models = others[1].reply(**how)
     with pytest.raises(EndpointRefusedError, match=words) as error:
         answer_all([ask()], endpoint.replace(base_url=of(server, *others)))

@@ -170,9 +170,6 @@ def test_what_the_server_refuses(
     assert reason.replace("_", " ") in process.stdout
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a list of models without the one that is asked for is taken as proof"
-)
 def test_a_server_that_lists_other_models(
     tiny_model: Path, command: Command, tmp_path: Path, documents: pd.DataFrame
 ) -> None:
