@@ -162,8 +162,10 @@ class Ran:
 
     @property
     def necessary(self) -> int:
-        """Requests that had to be: one for each row that was kept, those that the endpoint says it has spoilt, and those
-        that it had not answered when they timed out: hangs, and perhaps others on a machine that is very busy."""
+        """Requests that had to be: one for each row that was kept, and those that the endpoint has spoilt.
+
+        Among these are all that it had not answered when they timed out: hangs, and others where a machine is very busy.
+        """
         spoilt = sum(self.stats["faults"].values()) - self.stats["faults"].get("hang", 0)
         return len(self.answers) + spoilt + int(self.stats["abandoned"])
 

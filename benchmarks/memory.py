@@ -31,8 +31,8 @@ def memory(server: Server, *, rows: int, requests: int) -> Table:
     first, last = many["after"][1], many["after"][-1]  # what is loaded on first use is there after the first two
     return Table(
         "Memory",
-        f"`generate` with a store, {AT_ONCE} requests at once, prompts of 1,500 characters and more, in a process of its "
-        "own each. Frame: memory when the rows are there and nothing has been asked. All figures are resident memory.",
+        f"`generate` with a store, {AT_ONCE} requests at once, prompts of 1,500 characters and more, in a process "
+        "of its own each. Frame: memory when the rows are there and nothing has been asked. All figures are resident memory.",
         ("work", "requests", "frame, MB", "peak, MB", "after a fifth, MB", "at the end, MB"),
         [
             ("one partition", rows, large["frame"], large["peak"], "-", large["after"][-1]),

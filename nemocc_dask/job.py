@@ -153,7 +153,7 @@ class _Run:
 
     @contextmanager
     def _told_how_it_ended(self) -> Iterator[None]:
-        """Where the job does not reach its end, the books say why, if they can be written; what stopped it is raised."""
+        """Where the job does not reach its end, the books say why, where they can be written; its error is raised."""
         try:
             yield
         except KeyboardInterrupt:

@@ -139,8 +139,8 @@ class Output:
             self._put(name, content)
         except OSError as error:
             raise JobError(
-                f"The file {self.path(name)} cannot be written: {cause_of(error)}. {remedy_for(error)} and run the same "
-                "command again: what is finished stays."
+                f"The file {self.path(name)} cannot be written: {cause_of(error)}. {remedy_for(error)} and run the "
+                "same command again: what is finished stays."
             ) from None
 
     def _put(self, name: str, content: bytes) -> None:

@@ -96,7 +96,7 @@ def _check_model(access: Access, names: list[str]) -> None:
         return
     there = ", ".join(names[:MODELS_NAMED]) + (", ..." if len(names) > MODELS_NAMED else "")
     log.warning(
-        "The endpoint %s does not list the model %r. It lists: %s. If requests are refused, name one of them (--model).",
+        "The endpoint %s does not list the model %r. It lists: %s. If it refuses requests, name one of them (--model).",
         access.base_url,
         access.endpoint.model,
         access.scrub(there),

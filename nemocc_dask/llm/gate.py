@@ -7,79 +7,16 @@ import heapq
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 
 from nemocc_dask.errors import EndpointUnreachableError
-from nemocc_dask.llm.adaptive import Adaptive
-from nemocc_dask.llm.allowance import Allowance, Mark, Quotas, allowance_of
-from nemocc_dask.llm.health import FAILURES, Breaker, Outage, Verdict, longest_pause_s
+from nemocc_dask.llm.allowance import Allowance, allowance_of
+from nemocc_dask.llm.backend import UNSENT, Backend, Lease, Report
+from nemocc_dask.llm.health import FAILURES, Outage, Verdict
 from nemocc_dask.llm.rates import Pace, TokenBudget
-from nemocc_dask.llm.rounds import Round
 from nemocc_dask.settings import Endpoint
 
 __all__ = ["Allowance", "Backend", "Gate", "Lease", "Report", "Verdict", "allowance_of"]
-
-
-class Backend:
-    """One address of an endpoint, and what was learned of the server there.
-
-    index: its place among the addresses. weight: its share of the load. in_flight: requests under way there.
-    requests: sent there so far. max_tokens_field, single_choice: for the client to keep, what the server wants; None
-    and False until it has said so. has_answered, invalid_at_first: likewise, whether it has answered anything, and how
-    many requests it had called invalid by then.
-    """
-
-    def __init__(self, index: int, endpoint: Endpoint) -> None:
-        self.index = index
-        self.base_url = endpoint.base_urls[index]
-        self.weight = 1.0
-        self.in_flight = 0
-        self.requests = 0
-        self.max_tokens_field: str | None = None
-        self.single_choice = False
-        self.has_answered = False
-        self.invalid_at_first = 0
-        self.breaker = Breaker()
-        self.quotas = Quotas()
-        self.adaptive = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
-
-    def adopt(self, endpoint: Endpoint) -> None:
-        """Takes other settings."""
-        self.weight = endpoint.weights[self.index] if endpoint.weights else 1.0
-        self.breaker.longest_pause_s = longest_pause_s(endpoint.down_after)
-        self.adaptive.adopt(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
-
-
-@dataclass(slots=True)
-class Lease:
-    """A place on the wire, until it is given back with a report.
-
-    backend: where to send the request. tokens: estimate of what it takes. since: when the place was given.
-    """
-
-    backend: Backend
-    tokens: int
-    since: float
-    charge: float
-    marks: tuple[Mark, Mark]
-    round: Round
-    number: int
-    probe: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What became of an attempt.
-
-    latency_s: seconds it was on the wire. tokens: as billed, prompts and answers; None: not told. allowance: what the
-    response says of the server's limits.
-    """
-
-    verdict: Verdict
-    latency_s: float
-    tokens: int | None = None
-    allowance: Allowance | None = None
 
 
 class Gate:
@@ -281,10 +218,6 @@ class Gate:
             "attempts failed. Start the endpoint, or mend its address; the same command goes on where this one stopped."
         )
         self.turn_away(self._down)
-
-
-UNSENT = Report(Verdict.ABANDONED, 0.0)
-"""Of a request that was cancelled in the moment in which its turn came."""
 
 
 def _another(error: Exception) -> Exception:

@@ -54,7 +54,7 @@ def url(endpoints):
 
 
 def assert_as_if_unbroken(output, whole, url, kills):
-    """Results, rejects and books are those of the unbroken run; twice was sent what was in flight at a kill, at most."""
+    """Results, rejects and books are those of the unbroken run; only what was in flight at a kill was sent twice."""
     folder, unbroken = whole
     books = books_of(output)
     assert_accounted_for(output, books)
@@ -79,7 +79,7 @@ def comparable(frame):
 
 
 def test_the_client_is_killed(job, whole, url, tmp_path):
-    """Killed seven times in one run, while it asks, stores and writes: nothing torn, nothing lost, nothing asked twice."""
+    """Killed again and again, while it asks, stores and writes: nothing is torn or lost, and nothing is asked twice."""
     output, rng, kills = tmp_path / "out", random.Random(1), 7
     for moment in islice(cycle(reversed(MOMENTS)), kills):
         with Command(job(url, output), rng) as command:
@@ -93,7 +93,7 @@ def test_the_client_is_killed(job, whole, url, tmp_path):
 
 
 def test_workers_and_all_of_them_are_killed(job, whole, url, tmp_path):
-    """Two worker processes: the whole group killed twice, then one worker after the other, which the job itself survives."""
+    """Two workers: all processes are killed together, twice; then one worker, then the other, and the job goes on."""
     output, rng = tmp_path / "out", random.Random(2)
     two = job(url, output, workers=2)
     for moment in ("a shard is being written", "a request is under way"):

@@ -36,7 +36,7 @@ SEVERAL = {
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_faulty_endpoint(run_case, case):
-    """Rows in are kept, rejected or failed with a reason; answers are a sound endpoint's; and none is asked for twice."""
+    """Rows are kept, rejected or failed with a reason; answers are a sound endpoint's, and none is asked for twice."""
     rows = MOST_ROWS if case.name == "all together" else ROWS
     ran = run_case(case, rows)
     struck = sum(ran.stats["faults"].values()) + ran.stats["by_status"].get("429", 0)

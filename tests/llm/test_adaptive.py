@@ -74,15 +74,34 @@ def test_slots_that_go_are_followed_down_and_up(sigma):
     assert course.mean(3, 33, 40) > 36
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.1, 0.5])
-def test_capacity_that_goes_is_followed_down_and_up(sigma):
-    """A server that only gets slower falls from 40 at once to 4 and comes back."""
+@pytest.mark.parametrize(("sigma", "seed"), [(0.0, 0), (0.1, 1), (0.1, 9), (0.25, 5), (0.5, 0)])
+def test_capacity_that_goes_is_followed_down_and_up(sigma, seed):
+    """A server that only gets slower falls from 40 at once to 4 and comes back, whatever was being tried just then."""
     server = Server(capacity=lambda t: 4 if 10 < t <= 45 else 40, sigma=sigma, changes_at=(10, 45))
-    course = simulate(server, Adaptive(256), 65)
+    course = simulate(server, Adaptive(256), 65, seed)
     low, again = course.mean(2, 30, 45), course.per_s(55, 65)
     print(f"sigma {sigma}: {low:.1f} under way for 4 at once, then {again:.0f} answers a second of 200")
-    assert low < 20
+    assert low < 15
     assert again > 180
+
+
+def test_a_server_that_is_slow_at_first_is_no_measure():
+    """Its first second takes five times as long; once it is warm, 40 at once are its full speed, and not 200."""
+    server = Server(capacity=lambda t: 40, longer=lambda t: 5.0 if t < 1 else 1.0)
+    course = simulate(server, Adaptive(256), 25)
+    print(f"{course.mean(2, 15, 25):.0f} under way for 40 at once")
+    assert 40 <= course.mean(2, 15, 25) < 80
+
+
+def test_a_limit_that_has_lost_its_reason_is_found_out():
+    """A server at its limit loses it while answers get half as long again: slow, but not so slow as to be sure."""
+    server = Server(
+        capacity=lambda t: 40 if t < 10 else math.inf, longer=lambda t: 1.5 if t > 10 else 1.0, changes_at=(10,)
+    )
+    course = simulate(server, Adaptive(128), 60)
+    print(f"limit {course.mean(1, 5, 10):.0f} for 40 at once, {course.mean(1, 50, 60):.0f} when all go at once")
+    assert course.mean(1, 5, 10) < 70
+    assert course.mean(1, 50, 60) > 120
 
 
 @pytest.mark.parametrize("slowing", [0.002, 0.005])

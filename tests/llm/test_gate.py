@@ -277,19 +277,20 @@ def test_a_job_stops_when_nobody_has_answered_for_too_long():
     """Everybody who waits and who comes gets one sentence; whoever brings settings again has a clean slate."""
 
     async def main():
-        gate, dead = gate_of(2, down_after=30), lambda *_: (Verdict.DOWN, 0.001)
+        gate, dead = gate_of(2, down_after=60), lambda *_: (Verdict.DOWN, 0.001)
         await work(gate, lambda *_: (Verdict.ANSWERED, 0.1), 500)
         began = now()
         with pytest.raises(EndpointUnreachableError) as caught:
             await work(gate, dead, 500)
         took_s, failed = now() - began, sum(backend.requests for backend in gate.backends) - 500
-        assert 30 <= took_s < 31
-        for words in ("http://h0/v1, http://h1/v1", "30 s", f"{failed} attempts failed", "same command"):
+        assert 60 <= took_s < 61
+        for words in ("http://h0/v1, http://h1/v1", "60 s", f"{failed} attempts failed", "same command"):
             assert words in str(caught.value)
+        began = now()
         with pytest.raises(EndpointUnreachableError):
             await gate.acquire()
-        began = now()
-        gate.adopt(endpoint(2, down_after=30))
+        assert now() == began
+        gate.adopt(endpoint(2, down_after=60))
         assert await work(gate, lambda *_: (Verdict.ANSWERED, 0.1), 500) == 0
         assert now() - began < 5
 
@@ -319,8 +320,35 @@ def test_a_server_that_only_refuses_or_errs_now_and_then_is_not_gone():
     rng = random.Random(1)
     assert run(main(lambda _, time: (Verdict.CROWDED if time < 1100 else Verdict.ANSWERED, 0.01))) > 100
     run(main(lambda *_: (Verdict.ANSWERED if rng.random() < 0.3 else Verdict.BROKEN, 0.3)))
-    with pytest.raises(EndpointUnreachableError):
-        run(main(lambda *_: (Verdict.BROKEN, 0.3)))
+
+
+def test_a_server_that_only_errs_is_as_good_as_gone():
+    """Nothing but errors for ten seconds: that is over, and stays over until other settings come."""
+
+    async def main():
+        gate = gate_of(down_after=10)
+        with pytest.raises(EndpointUnreachableError):
+            await work(gate, lambda *_: (Verdict.BROKEN, 0.3), 60, patience=300)
+        sent = gate.backends[0].requests
+        with pytest.raises(EndpointUnreachableError):
+            await gate.acquire()
+        assert gate.backends[0].requests == sent
+
+    run(main())
+
+
+def test_a_server_that_came_back_is_got_to_know_anew():
+    """It had 64 under way before it died; it is given few again, and then more."""
+
+    async def main():
+        gate = gate_of()
+        await work(gate, lambda *_: (Verdict.ANSWERED, 0.2), 1000)
+        assert gate.limit == 64
+        for verdict in [Verdict.DOWN] * 5 + [Verdict.ANSWERED]:
+            await attempt(gate, lambda *_, verdict=verdict: (verdict, 0.2))
+        assert gate.limit == START
+
+    run(main())
 
 
 def test_requests_are_paced_with_one_timer():

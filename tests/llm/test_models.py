@@ -146,17 +146,17 @@ def unsupported(server, call, name, status=400):
     return None
 
 
-@pytest.mark.parametrize("max_retries", [0, 1])
-def test_finding_out_takes_none_of_the_retries(server, endpoint, ask, max_retries):
-    """A request that was sent under the wrong name after a fault still has the retries that it was given."""
-    faults = [server.error(503)] * max_retries
+@pytest.mark.parametrize("faults_at", [[], [0], [1], [0, 2], [1, 2]])
+def test_finding_out_takes_none_of_the_retries(server, endpoint, ask, faults_at):
+    """A request that was sent under the wrong name, before or after a fault, still has the retries it was given."""
 
     def script(call):
-        return faults.pop() if faults else unsupported(server, call, "max_tokens") or server.chat("a")
+        refusal = unsupported(server, call, "max_tokens")
+        return server.error(503) if call.number in faults_at else refusal or server.chat("a")
 
     server.script = script
-    ((answer,),) = answer_all([ask(max_tokens=9)], endpoint.replace(max_retries=max_retries)).results
-    assert isinstance(answer, Answer) and answer.attempts == len(server.calls) == max_retries + 2
+    ((answer,),) = answer_all([ask(max_tokens=9)], endpoint.replace(max_retries=len(faults_at))).results
+    assert isinstance(answer, Answer) and answer.attempts == len(server.calls) == len(faults_at) + 2
     assert server.calls[-1].body["max_completion_tokens"] == 9 and "max_tokens" not in server.calls[-1].body
 
 

@@ -1,0 +1,76 @@
+"""What a place on the wire is made of: the server it leads to, the lease of it, and the report that gives it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nemocc_dask.llm.adaptive import Adaptive
+from nemocc_dask.llm.allowance import Allowance, Mark, Quotas
+from nemocc_dask.llm.health import Breaker, Verdict, longest_pause_s
+from nemocc_dask.llm.rounds import Round
+from nemocc_dask.settings import Endpoint
+
+
+class Backend:
+    """One address of an endpoint, and what was learned of the server there.
+
+    index: its place among the addresses. weight: its share of the load. in_flight: requests under way there.
+    requests: sent there so far. max_tokens_field, single_choice: for the client to keep, what the server wants; None
+    and False until it has said so. has_answered, invalid_at_first: likewise, whether it has answered anything, and how
+    many requests it had called invalid by then.
+    """
+
+    def __init__(self, index: int, endpoint: Endpoint) -> None:
+        self.index = index
+        self.base_url = endpoint.base_urls[index]
+        self.weight = 1.0
+        self.in_flight = 0
+        self.requests = 0
+        self.max_tokens_field: str | None = None
+        self.single_choice = False
+        self.has_answered = False
+        self.invalid_at_first = 0
+        self.breaker = Breaker()
+        self.quotas = Quotas()
+        self.adaptive = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
+
+    def adopt(self, endpoint: Endpoint) -> None:
+        """Takes other settings."""
+        self.weight = endpoint.weights[self.index] if endpoint.weights else 1.0
+        self.breaker.longest_pause_s = longest_pause_s(endpoint.down_after)
+        self.adaptive.adopt(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
+
+
+@dataclass(slots=True)
+class Lease:
+    """A place on the wire, until it is given back with a report.
+
+    backend: where to send the request. tokens: estimate of what it takes. since: when the place was given.
+    """
+
+    backend: Backend
+    tokens: int
+    since: float
+    charge: float
+    marks: tuple[Mark, Mark]
+    round: Round
+    number: int
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of an attempt.
+
+    latency_s: seconds it was on the wire. tokens: as billed, prompts and answers; None: not told. allowance: what the
+    response says of the server's limits.
+    """
+
+    verdict: Verdict
+    latency_s: float
+    tokens: int | None = None
+    allowance: Allowance | None = None
+
+
+UNSENT = Report(Verdict.ABANDONED, 0.0)
+"""Of a request that was cancelled in the moment in which its turn came."""
