@@ -17,6 +17,7 @@ from clients import clients
 from corpus import Documents, read_documents, repeated_demo
 from measure import one_core
 from memory import memory
+from pacing import pacing
 from requesting import jobs, requests, serving
 from storing import storing
 from tables import Table, append, heading
@@ -24,7 +25,7 @@ from texts import HuggingFace, Tokenizers, counting, postprocessing, preprocessi
 
 from nemocc_dask.llm import close_runtime
 
-PARTS = ("counting", "preprocessing", "postprocessing", "store", "requests", "clients", "memory", "jobs")
+PARTS = ("counting", "preprocessing", "postprocessing", "store", "requests", "clients", "memory", "jobs", "pacing")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SMALL = {
     "rows": 126,
@@ -112,6 +113,7 @@ def tables(given: argparse.Namespace, documents: Documents, folder: Path) -> Ite
             clients=lambda: clients(server, limit=max(given.limits), rounds=given.rounds, repeats=given.repeats),
             memory=lambda: memory(server, rows=given.large_partition, requests=given.large_partition // 2),
             jobs=lambda: jobs(documents, given.tokenizer, server, folder, **common),
+            pacing=lambda: pacing(small=given.small),
         )
 
 

@@ -164,7 +164,7 @@ class Ran:
     def necessary(self) -> int:
         """Requests that had to be: one for each row that was kept, and those that the endpoint has spoilt.
 
-        Among these are all that it had not answered when they timed out: hangs, and others where a machine is very busy.
+        Among these are all that it had not answered when they timed out: hangs, and others on a very busy machine.
         """
         spoilt = sum(self.stats["faults"].values()) - self.stats["faults"].get("hang", 0)
         return len(self.answers) + spoilt + int(self.stats["abandoned"])

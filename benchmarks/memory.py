@@ -32,7 +32,7 @@ def memory(server: Server, *, rows: int, requests: int) -> Table:
     return Table(
         "Memory",
         f"`generate` with a store, {AT_ONCE} requests at once, prompts of 1,500 characters and more, in a process "
-        "of its own each. Frame: memory when the rows are there and nothing has been asked. All figures are resident memory.",
+        "of its own each. Frame: memory when the rows are there and nothing has been asked. All is resident memory.",
         ("work", "requests", "frame, MB", "peak, MB", "after a fifth, MB", "at the end, MB"),
         [
             ("one partition", rows, large["frame"], large["peak"], "-", large["after"][-1]),

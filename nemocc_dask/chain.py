@@ -47,6 +47,7 @@ def _log(say: Callable[..., None], count: StageCount, what: str, reasons: Any) -
 
 def stored_generate(frame: Frame, *, store: Store | None, **settings: Any) -> Outcome:
     """`generate` with what an earlier computation was answered, where there is a store; ends with its Dask task."""
+    settings["should_stop"] = CurrentTask().is_cancelled
     if store is None:
         what = (settings["task"], settings["endpoint"], settings["config"])
         return _asked_once(generate, frame, what, settings)

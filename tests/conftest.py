@@ -12,7 +12,7 @@ from typing import Any
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from corpora import TRAINING_SENTENCES
+from corpora import CHAT_TEMPLATE, TRAINING_SENTENCES
 from scripted import ScriptedEndpoint
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -24,10 +24,6 @@ from nemocc_dask.tasks import TASKS
 from nemocc_dask.tokens import TokenCounter
 
 KINDS = ("pandas", "dask", "cudf")
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
-)
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------

@@ -53,3 +53,10 @@ def of_tokens(tokens: int, tokenizer: TokenCounter, word: str = "a") -> str:
 def count(words: str, tokenizer: TokenCounter) -> int:
     """Tokens of one text."""
     return int(tokenizer.count(pa.array([words], pa.large_string()))[0])
+
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+"""Of a small tokenizer: each message between marks of its own, after the BOS token."""

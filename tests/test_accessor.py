@@ -15,9 +15,6 @@ from nemocc_dask.errors import FrameError
 from nemocc_dask.route import Route
 from nemocc_dask.tasks import TASKS
 
-# Without a store a chain that is computed twice warns; here that is done on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:The same rows are asked:UserWarning")
-
 ANSWERS = {"id": [1, 2], "answer": ["**Answer:** “yes”", "no"]}
 
 

@@ -308,10 +308,12 @@ def test_a_wrong_key_ends_a_job_before_it_begins(simulate, job, key):
     assert strict.stats()["requests"] == 0
 
 
-def test_a_wrong_key_ends_a_job_within_one_window(scripted, job, key, tmp_path):
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_wrong_key_ends_a_job_within_one_window(scripted, job, key, tmp_path, threads):
     """Where the endpoint lets anybody look, one window of requests is refused at most, and the books say why."""
-    scripted.reply = lambda body: error(401, "no", delay_s=0.05)
-    assert_refused_in_one_line(run(job()))
+    # Time enough for all partitions that are worked on at once to wait for a place on the wire.
+    scripted.reply = lambda body: error(401, "no", delay_s=0.3)
+    assert_refused_in_one_line(run(job(rows=60, threads_per_worker=threads)))
     assert 1 <= len(scripted.bodies) <= WINDOW
     books = books_of(tmp_path / "out")
     assert books["state"] == "stopped" and VARIABLE in books["error"] and books["spent"]["responses"] == 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from conftest import CHAT_TEMPLATE
-from corpora import corpus
+from corpora import CHAT_TEMPLATE, corpus
 from job.jobs import assert_accounted_for, books_of
 from scripted import completed
 

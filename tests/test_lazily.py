@@ -18,9 +18,6 @@ from nemocc_dask.errors import ColumnNotFoundError, SettingError, TaskError, Unk
 from nemocc_dask.settings import GenerationConfig
 from nemocc_dask.tasks import TASKS
 
-# Without a store a chain that is computed twice warns; here that is done on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:The same rows are asked:UserWarning")
-
 
 def watched(calls, rows=6, partitions=3):
     """A Dask frame whose partitions note that they were made."""

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import dask
@@ -26,6 +25,8 @@ from nemocc_dask.llm.store.index import LOOK_EVERY_S
 from nemocc_dask.settings import Endpoint, GenerationConfig, Job
 
 PAID_TWICE = "paid for, once more"
+
+pytestmark = pytest.mark.filterwarnings("error:The same rows are asked:UserWarning")
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ def test_the_store_of_a_job_serves_a_notebook(simulate, tmp_path, tokenizer, tok
 
 
 def test_paying_twice_is_told(simulator, endpoint):
-    """A first computation is quiet, here as in all tests where a warning is an error; a second one warns, and pays."""
+    """A first computation is quiet, here as in all tests of this file; a second one warns, and pays."""
     asked = asking(lazy(), endpoint)
     assert len(asked.compute()) == 6
     with pytest.warns(UserWarning, match=PAID_TWICE) as told:
@@ -238,13 +239,11 @@ def test_all_phases_at_once_tell_it_too(simulator, endpoint, tokenizer):
 def test_other_rows_tasks_and_settings_are_not_told(simulator, endpoint):
     """Whatever makes another request is asked for without a word, and so is what a store answers."""
     asking(corpus(6), endpoint)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        asking(corpus(7), endpoint)
-        asking(corpus(6), endpoint, seed=1)
-        asking(corpus(6), endpoint, task="knowledge_list")
-        asking(corpus(0), endpoint)
-        asking(corpus(0), endpoint)
+    asking(corpus(7), endpoint)
+    asking(corpus(6), endpoint, seed=1)
+    asking(corpus(6), endpoint, task="knowledge_list")
+    asking(corpus(0), endpoint)
+    asking(corpus(0), endpoint)
     assert sent(simulator) == 6 + 7 + 6 + 6
 
 

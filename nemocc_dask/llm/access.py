@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from multidict import CIMultiDict
 from yarl import URL
 
 from nemocc_dask.errors import SettingError
@@ -39,7 +38,7 @@ class Access:
 
     base_url: the address, as the settings give it.
     ask_url, models_url: where requests and the look before them go.
-    headers: of every request, the key among them.
+    headers: of every request, the key among them; of two names that differ in case alone the later one is sent.
     proxy: address of the proxy that the environment names for the endpoint's host, or None.
     timeout: of one attempt.
     secrets: what no message may show.
@@ -73,7 +72,7 @@ class Access:
             ask_url=base / _PATHS[endpoint.api],
             models_url=base / "models",
             timeout=aiohttp.ClientTimeout(total=endpoint.timeout, connect=min(CONNECT_TIMEOUT_S, endpoint.timeout)),
-            headers=_headers(endpoint, secrets),
+            headers={**_HEADERS, **endpoint.headers, **secrets},
             proxy=proxy,
             secrets=_forms_of([*secrets.values(), *([proxy.password] if proxy and proxy.password else [])]),
         )
@@ -105,14 +104,6 @@ def _base_address(address: str) -> URL:
 
 def _no_address(complaint: str) -> SettingError:
     return SettingError(f"Endpoint: setting 'base_url' cannot be used: {complaint}. Such as http://localhost:8000/v1.")
-
-
-def _headers(endpoint: Endpoint, secrets: dict[str, str]) -> dict[str, str]:
-    """Each name once, in whatever case it is written: what the settings say beats what is sent anyway."""
-    headers = CIMultiDict(_HEADERS)
-    for name, value in (*endpoint.headers.items(), *secrets.items()):
-        headers[name] = value
-    return dict(headers)
 
 
 def _forms_of(values: list[str]) -> tuple[str, ...]:

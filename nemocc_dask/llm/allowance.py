@@ -19,9 +19,10 @@ EPOCH_S = 1e9
 """A number of seconds as great as this is a date: seconds, or thousandths of them, since 1970."""
 UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|h|m|s))+", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_DIGITS = r"\d{1,15}(?:\.\d{1,15})?"
+_NUMBER = re.compile(_DIGITS, re.ASCII)
+_PART = re.compile(f"({_DIGITS})(ms|h|m|s)", re.ASCII)
+_DURATION = re.compile(f"(?:{_DIGITS}(?:ms|h|m|s))+", re.ASCII)
 
 
 class Left(NamedTuple):
@@ -66,7 +67,8 @@ def _left(headers: Mapping[str, str], kind: str) -> Left | None:
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text is not None and _NUMBER.fullmatch(text.strip()) else None
+    match = _NUMBER.fullmatch(text.strip()) if text is not None else None
+    return float(match[0]) if match else None
 
 
 def _seconds(text: str | None, date: str | None) -> float | None:

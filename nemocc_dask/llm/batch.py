@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -196,17 +197,18 @@ class Batch:
             if self._asks.qsize() <= self._width:
                 self._hungry.set()
             row = self._rows[ask.row]
-            results = await self._client.answer(row.request.part(ask.first, len(ask.keys)), row.asked)
-            self._keep(ask, results)
+            request = row.request.part(ask.first, len(ask.keys))
+            await self._client.answer(request, row.asked, partial(self._keep, ask))
 
-    def _keep(self, ask: _Ask, results: Results) -> None:
-        """Stores answers before anything else is done with them: they are paid for."""
+    def _keep(self, ask: _Ask, done: int, results: Results) -> None:
+        """Stores answers before anything else is done with them: they are paid for. done: how many came before."""
+        keys = ask.keys[done : done + len(results)]
         if self._memory is not None:
-            self._store(self._memory, ask.keys, results)
-            for key, result in zip(ask.keys, results, strict=True):
+            self._store(self._memory, keys, results)
+            for key, result in zip(keys, results, strict=True):
                 self._settle(key, result)
         for i, result in enumerate(results):
-            self._fill(ask.row, ask.first + i, result)
+            self._fill(ask.row, ask.first + done + i, result)
 
     def _store(self, memory: Memory, keys: Sequence[str], results: Results) -> None:
         """Raises only after all answers had their chance: where room is short, the next may still fit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -15,8 +16,11 @@ import aiohttp
 
 from nemocc_dask.errors import EndpointRefusedError
 from nemocc_dask.llm.access import Access
+from nemocc_dask.llm.allowance import allowance_of
+from nemocc_dask.llm.backend import UNSENT, Backend, Lease, Report
 from nemocc_dask.llm.body import MAX_TOKENS, Bodies
-from nemocc_dask.llm.gate import UNSENT, Backend, Gate, Lease, Report, Verdict, allowance_of
+from nemocc_dask.llm.gate import Gate
+from nemocc_dask.llm.health import Verdict
 from nemocc_dask.llm.judging import (
     CONTEXT_LENGTH,
     INVALID,
@@ -41,6 +45,9 @@ LARGE_BODY_BYTES = 2**20
 
 BYTES_A_TOKEN = 4
 """A rule of thumb; the gate learns how far off it is."""
+
+
+OnRound = Callable[[int, Results], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +100,11 @@ class ChatClient:
         self._rng = random.Random()
         self._bodies = Bodies(self.endpoint.model)
 
-    async def answer(self, request: ChatRequest, asked: bytes) -> Results:
-        """All samples of a request: exactly `sampling.n` answers or failures. asked: what `asked_of` makes of it.
+    async def answer(self, request: ChatRequest, asked: bytes, on_round: OnRound) -> None:
+        """All samples of a request: exactly `sampling.n` answers or failures, or fewer where the batch ends meanwhile.
+
+        asked: what `asked_of` makes of the request. on_round: called with the results of each HTTP request as it is
+        done, and how many there were before: what was paid for is not to wait for others.
 
         An endpoint that returns fewer choices than asked for is asked again for the missing ones, one HTTP request a
         round, each with retries of its own, until a round brings none: then what is missing has failed. One that
@@ -104,10 +114,9 @@ class ChatClient:
         Raises `EndpointRefusedError` where every other request would be refused too, `EndpointUnreachableError` where
         the endpoint is gone.
         """
-        wanted, attempts, one_by_one = request.sampling.n, 0, False
-        results: list[Answer | Failure] = []
-        while len(results) < wanted:
-            missing = request.part(len(results), wanted - len(results))
+        wanted, done, attempts, one_by_one = request.sampling.n, 0, 0, False
+        while done < wanted and not (done and self.last_attempts):
+            missing = request.part(done, wanted - done)
             outcome = await self._with_retries(missing.part(0, 1) if one_by_one else missing, asked)
             attempts += outcome.attempts
             if isinstance(outcome.reply, Trouble) and outcome.reply.perhaps_too_many:
@@ -116,8 +125,9 @@ class ChatClient:
             if isinstance(outcome.reply, Trouble) and outcome.reply.status in INVALID:
                 self._stop_if_nothing_is_valid(outcome.backend, outcome.reply)
             outcome.backend.single_choice |= one_by_one and isinstance(outcome.reply, Reply)
-            results += self._results(missing, outcome, attempts)
-        return tuple(results)
+            results: Results = (*self._results(missing, outcome, attempts),)
+            on_round(done, results)
+            done += len(results)
 
     async def _with_retries(self, request: ChatRequest, asked: bytes) -> _Outcome:
         """The only loop of retries: aiohttp sends a POST once, whatever becomes of the connection."""

@@ -35,10 +35,10 @@ def start() -> Iterator[Callable[..., Simulator]]:
         yield lambda port=0, **knobs: running.enter_context(Simulator(Knobs(latency_s=0.02, **knobs), port=port))
 
 
-def job(url: str, output: Path) -> Job:
+def job(url: str, output: Path, **settings: Any) -> Job:
     there = {"output": str(output), "base_url": (url,), "model": "simulated", "samples": ROWS}
     patience = {"base_delay": 0.05, "down_after": DOWN_AFTER_S}
-    return Job(**there, **patience, rows_per_partition=60, max_concurrent_requests=LIMIT)
+    return Job(**{**there, **patience, "rows_per_partition": 60, "max_concurrent_requests": LIMIT, **settings})
 
 
 def revive(simulator: Simulator) -> None:
@@ -89,6 +89,20 @@ def test_another_takes_its_place(start, tmp_path):
     books = run_job(job(address, output))
     assert second.stats()["requests"] == ROWS - first.stats()["answered"]
     assert_whole(output, start(), books)
+
+
+def test_it_goes_away_between_the_answers_to_one_prompt(start, tmp_path):
+    """Of several answers to a prompt that come one by one, those that came are kept, and the others asked for later."""
+    simulator = start(fails_after=AFTER, max_n=1)
+    several = job(simulator.base_url, tmp_path / "out", samples=50, n=4)
+    with pytest.raises(EndpointUnreachableError, match="Nobody has answered"):
+        run_job(several)
+    answered = simulator.stats()["answered"]
+    assert books_of(tmp_path / "out")["spent"]["responses"] == answered > AFTER - LIMIT
+    revive(simulator)
+    books = run_job(several)
+    assert books["tasks"][TASK]["kept"] == 200 == simulator.stats()["answered"]
+    assert simulator.stats()["repeated"] == 0
 
 
 @pytest.mark.parametrize("away_s", [0.3, 1.3])

@@ -156,7 +156,7 @@ def test_nobody_at_the_address(run, simulate, output):
         ({"error_rate": 1.0, "error_status": 401}, {}, ["401"]),
         ({"error_rate": 1.0, "error_status": 403}, {}, ["403", "may use this model"]),
         ({"error_rate": 1.0, "error_status": 404}, {}, ["404", "/v1"]),
-        ({}, {"model": "another"}, ["'another'", "simulated", "--model"]),
+        ({}, {"model": "another"}, ["404", "'another'", "simulated"]),
     ],
     ids=["no key", "401", "403", "404", "no such model"],
 )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nemocc_dask.llm.allowance import Allowance, Left, Quota, Quotas, allowance_of
@@ -45,6 +45,9 @@ def test_nonsense_is_none(reset):
 
 
 @given(st.dictionaries(st.sampled_from([*headers("", Date=""), "x-ratelimit-limit-requests"]), st.text()))
+@example(headers("5\x1f", "0\x1f"))
+@example(headers("9" * 400, "9" * 400))
+@example(headers("1s", "5", Date="0"))
 def test_no_header_can_make_it_raise(texts):
     """Whatever a server sends."""
     assert allowance_of(texts) is None or allowance_of(texts).requests.remaining >= 0

@@ -21,7 +21,7 @@ from doors import ConnectProxy, Door, Socks5
 from nemocc_dask.cli import nemocc
 from nemocc_dask.errors import EndpointRefusedError, EndpointUnreachableError, SettingError
 from nemocc_dask.llm import Answer, answer_all, check_endpoint, close_runtime
-from nemocc_dask.settings import Endpoint
+from nemocc_dask.settings import Endpoint, Job
 
 SECRET = "sk/canary+0123456789=="
 NOBODY = "http://127.0.0.1:9/v1"
@@ -93,9 +93,15 @@ def test_a_header_is_sent_once_whatever_case_it_is_written_in(endpoint, ask, mon
 )
 def test_a_secret_in_the_clear_is_not_taken(header):
     """A value that looks like a secret, or could be none at all, is refused before anything, and not repeated."""
-    with pytest.raises(SettingError, match="headers") as error:
-        Endpoint(base_url="http://h/v1", model="m", headers=header)
-    assert SECRET not in str(error.value)
+    settings = {"base_url": "http://h/v1", "model": "m"}
+    as_words = [f"{name}={value}" for name, value in header.items()]
+    for make in (
+        lambda: Endpoint(headers=header, **settings),
+        lambda: Job(output="o", samples=1, header=as_words, **settings),
+    ):
+        with pytest.raises(SettingError, match="headers") as error:
+            make()
+        assert SECRET not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +277,7 @@ def test_without_the_library_for_socks_it_is_said_what_to_install():
         import os
         from nemocc_dask.errors import SettingError
         from nemocc_dask.llm import check_endpoint
-        from nemocc_dask.settings import Endpoint
+        from nemocc_dask.settings import Endpoint, Job
         from nemocc_dask.simulate import Simulator
         with Simulator() as simulator:
             endpoint = Endpoint(base_url=simulator.base_url, model="simulated")
