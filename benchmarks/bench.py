@@ -15,6 +15,7 @@ from pathlib import Path
 
 from clients import clients
 from corpus import Documents, read_documents, repeated_demo
+from faults import faults
 from measure import one_core
 from memory import memory
 from pacing import pacing
@@ -25,7 +26,10 @@ from texts import HuggingFace, Tokenizers, counting, postprocessing, preprocessi
 
 from nemocc_dask.llm import close_runtime
 
-PARTS = ("counting", "preprocessing", "postprocessing", "store", "requests", "clients", "memory", "jobs", "pacing")
+PARTS = (
+    *("counting", "preprocessing", "postprocessing", "store", "requests", "clients"),
+    *("memory", "jobs", "pacing", "faults"),
+)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SMALL = {
     "rows": 126,
@@ -114,6 +118,7 @@ def tables(given: argparse.Namespace, documents: Documents, folder: Path) -> Ite
             memory=lambda: memory(server, rows=given.large_partition, requests=given.large_partition // 2),
             jobs=lambda: jobs(documents, given.tokenizer, server, folder, **common),
             pacing=lambda: pacing(small=given.small),
+            faults=lambda: faults(folder, given.tokenizer, small=given.small),
         )
 
 

@@ -59,7 +59,7 @@ class Case:
 
         for what passes is tried until it has, no choices once more, and a refused prompt never again.
         """
-        rate = {name.removesuffix("_rate"): value for name, value in self.knobs.items()}
+        rate: dict[str, float] = {name.removesuffix("_rate"): value for name, value in self.knobs.items()}
         clean, passing = 1.0, 0.0
         for fault in PASSING:
             passing += clean * rate.get(fault, 0.0)
@@ -166,7 +166,7 @@ class Ran:
 
         Among these are all that it had not answered when they timed out: hangs, and others on a very busy machine.
         """
-        spoilt = sum(self.stats["faults"].values()) - self.stats["faults"].get("hang", 0)
+        spoilt = int(sum(self.stats["faults"].values()) - self.stats["faults"].get("hang", 0))
         return len(self.answers) + spoilt + int(self.stats["abandoned"])
 
     @property

@@ -64,7 +64,7 @@ def generate(
     there are none, that stage is left out. Zero rows send nothing.
 
     Raises `EndpointRefusedError` where every request would be refused alike, `EndpointUnreachableError` where none of
-    them reached anybody, and `ColumnNotFoundError`.
+    them reached anybody, `SettingError` where a tokenizer is needed and none is named, and `ColumnNotFoundError`.
 
     >>> import pandas as pd
     >>> from nemocc_dask.simulate import Knobs, Simulator
@@ -195,21 +195,21 @@ def _answered(frame: Frame, task: Task, answers: Answers, each: Sequence[Answer 
     per_row = np.fromiter((len(results) for results in answers.results), dtype=np.int64, count=len(answers.results))
     parents = np.repeat(np.arange(len(answers.results), dtype=np.int64), per_row)
     samples = np.arange(len(parents), dtype=np.int64) - np.repeat(np.cumsum(per_row) - per_row, per_row)
-    return frames_of(frame).take(
-        frame,
-        parents,
-        {
-            task.output_field: _texts(getattr(one, "text", None) for one in each),
-            columns.SAMPLE: samples,
-            columns.REQUEST_ID: _texts(answers.keys),
-            columns.MODEL: _texts(getattr(one, "model", None) for one in each),
-            columns.FINISH_REASON: _texts(getattr(one, "finish_reason", None) for one in each),
-            columns.PROMPT_TOKENS: pa.array((getattr(one, "prompt_tokens", None) for one in each), pa.int64()),
-            columns.COMPLETION_TOKENS: pa.array((getattr(one, "completion_tokens", None) for one in each), pa.int64()),
-            columns.ATTEMPTS: np.fromiter((one.attempts for one in each), dtype=np.int64, count=len(each)),
-            columns.LATENCY_S: np.fromiter((one.latency_s for one in each), dtype=np.float64, count=len(each)),
-        },
-    )
+    answered = {
+        task.output_field: _texts(getattr(one, "text", None) for one in each),
+        columns.SAMPLE: samples,
+        columns.REQUEST_ID: _texts(answers.keys),
+        columns.MODEL: _texts(getattr(one, "model", None) for one in each),
+        columns.FINISH_REASON: _texts(getattr(one, "finish_reason", None) for one in each),
+        columns.PROMPT_TOKENS: pa.array((getattr(one, "prompt_tokens", None) for one in each), pa.int64()),
+        columns.COMPLETION_TOKENS: pa.array((getattr(one, "completion_tokens", None) for one in each), pa.int64()),
+        columns.ATTEMPTS: np.fromiter((one.attempts for one in each), dtype=np.int64, count=len(each)),
+        columns.LATENCY_S: np.fromiter((one.latency_s for one in each), dtype=np.float64, count=len(each)),
+    }
+    frames = frames_of(frame)
+    if len(each) == len(frame):  # one sample a row: no text is copied
+        return frames.attach(frame, answered)
+    return frames.take(frame, parents, answered)
 
 
 def _texts(values: Any) -> pa.LargeStringArray:

@@ -19,6 +19,10 @@ from nemocc_dask.settings import Endpoint
 __all__ = ["Allowance", "Backend", "Gate", "Lease", "Report", "Verdict", "allowance_of"]
 
 
+TURNED_AWAY_FOR_S = 1.0
+"""Whoever comes so soon after all were turned away is turned away too: other batches have not heard of it yet."""
+
+
 class Gate:
     """Gives out places on the wire, by priority (lower first), then in order of arrival.
 
@@ -49,6 +53,8 @@ class Gate:
         self._pace, self._budget = Pace(None), TokenBudget(None)
         self._outage = Outage(endpoint.down_after)
         self._down: EndpointUnreachableError | None = None
+        self._refusal: Exception | None = None
+        self._turned_away_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.adopt(endpoint)
 
@@ -88,6 +94,8 @@ class Gate:
         """
         if self._down is not None:
             raise _another(self._down)
+        if self._refusal is not None and self._clock() < self._turned_away_until:
+            raise _another(self._refusal)
         turn: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._arrivals), tokens, turn))
         self._serve()
@@ -114,7 +122,11 @@ class Gate:
         self._serve()
 
     def turn_away(self, error: Exception) -> None:
-        """Everybody who waits now raises this error instead of getting a place; those who come later are let in."""
+        """Everybody who waits now, or comes within a second, raises this error instead of getting a place."""
+        self._refusal, self._turned_away_until = error, self._clock() + TURNED_AWAY_FOR_S
+        self._send_away(error)
+
+    def _send_away(self, error: Exception) -> None:
         waiting, self._waiting = self._waiting, []
         for *_, turn in waiting:
             if not turn.done():
@@ -217,7 +229,7 @@ class Gate:
             f"Nobody has answered at {addresses} for {self._outage.lasted_s(now):.0f} s: {self._outage.failures} "
             "attempts failed. Start the endpoint, or mend its address; the same command goes on where this one stopped."
         )
-        self.turn_away(self._down)
+        self._send_away(self._down)
 
 
 def _another(error: Exception) -> Exception:

@@ -165,8 +165,8 @@ def test_other_settings_hold_at_once():
     run(main())
 
 
-def test_those_who_wait_are_turned_away_and_those_who_come_later_are_not():
-    """Each gets an error of its own; places are given out as before."""
+def test_those_who_wait_or_come_at_once_are_turned_away_and_those_who_come_later_are_not():
+    """Each gets an error of its own; a second later places are given out as before."""
 
     async def main():
         gate = gate_of(max_concurrent_requests=1)
@@ -177,6 +177,9 @@ def test_those_who_wait_are_turned_away_and_those_who_come_later_are_not():
         errors = await asyncio.gather(*tasks, return_exceptions=True)
         assert [str(error) for error in errors] == ["no such model"] * 3
         assert len({id(error) for error in errors}) == 3
+        with pytest.raises(EndpointRefusedError):
+            await gate.acquire()
+        await asyncio.sleep(1.1)
         later = asyncio.create_task(gate.acquire())
         await asyncio.sleep(0)
         gate.release(lease, ANSWERED)

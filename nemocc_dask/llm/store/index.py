@@ -47,7 +47,7 @@ class Index:
         self.folder = folder
         self._lookout = Lookout(folder)
         self._looking = threading.Lock()
-        self._look_again_at = float("-inf")
+        self._look_again_at = self._rested_at = float("-inf")
         self._lock = threading.Lock()  # held for moments
         self._own: set[str] = set()
         self._files: list[str] = []
@@ -61,8 +61,12 @@ class Index:
     # --- what this process appends ------------------------------------------------------------------------------------
 
     def own(self, attempt: str) -> None:
-        """This process will add what the attempt appends, so nobody has to look."""
+        """This process will add what the attempt appends, so nobody has to look.
+
+        Who begins an attempt may take over from a process that has just died, so the next look need not wait as long.
+        """
         self._own.add(attempt)
+        self._look_again_at = min(self._look_again_at, self._rested_at)
 
     def add(self, part: int, file: str, offset: int, length: int) -> None:
         """An answer was appended. part: see `part_of_key`."""
@@ -118,7 +122,8 @@ class Index:
                     self.packed.add(places.sorted())
             self._warn_of(unreadable)
             ended = monotonic()
-            self._look_again_at = ended + max(LOOK_EVERY_S, (ended - began) / LOOKING_SHARE)
+            self._rested_at = ended + (ended - began) / LOOKING_SHARE
+            self._look_again_at = max(ended + LOOK_EVERY_S, self._rested_at)
 
     def _places(self, parts: set[int]) -> list[Place]:
         """The places of all answers whose keys begin so, file after file, in order of their offsets."""
