@@ -123,7 +123,8 @@ def _documents_line(books: Record) -> str:
 
 
 def _reasons(books: Record) -> Iterator[str]:
-    yield "Dropped on the way, by task and stage (lines, segments and answers, not documents alone):"
+    if any(account["rejected"] or account["failed"] for account in books["tasks"].values()):
+        yield "Dropped on the way, by task and stage (lines, segments and answers, not documents alone):"
     for name in _task_names(books):
         account = books["tasks"][name]
         stages = {**account["rejected"], **({"generate, no answer": account["failed"]} if account["failed"] else {})}
@@ -172,7 +173,8 @@ def _places(books: Record, output: str) -> Iterator[str]:
     yield "Files:"
     for name in _task_names(books):
         yield f"  {place.path(name)}"
-    yield f"  {place.path(REJECTED)} (every dropped row, with stage and reason)"
+    if place.exists(REJECTED):
+        yield f"  {place.path(REJECTED)} (every dropped row, with stage and reason)"
     yield f"  {place.path(RUN)} (the books)"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.dataframe as dd
+import hypothesis
 import pandas as pd
 import pytest
 from corpora import CHAT_TEMPLATE, TRAINING_SENTENCES
@@ -27,6 +28,11 @@ KINDS = ("pandas", "dask", "cudf")
 
 
 # --- frames -----------------------------------------------------------------------------------------------------------
+
+
+# How long an example takes says something of the machine, not of what it holds.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -19,8 +20,11 @@ from nemocc_dask.settings import Endpoint
 __all__ = ["Allowance", "Backend", "Gate", "Lease", "Report", "Verdict", "allowance_of"]
 
 
+log = logging.getLogger("nemocc_dask")
+
 TURNED_AWAY_FOR_S = 1.0
-"""Whoever comes so soon after all were turned away is turned away too: other batches have not heard of it yet."""
+"""Whoever comes so soon after all were turned away is turned away too, unless nothing is under way by then: other
+batches have not heard of it yet."""
 
 
 class Gate:
@@ -79,7 +83,7 @@ class Gate:
         for backend in self.backends:
             backend.adopt(endpoint)
         if self._down is not None or not (self.in_flight or self._waiting):
-            self._down = None
+            self._down = self._refusal = None
             self._outage.forget()
             for backend in self.backends:
                 backend.breaker.hurry(self._clock())
@@ -122,7 +126,7 @@ class Gate:
         self._serve()
 
     def turn_away(self, error: Exception) -> None:
-        """Everybody who waits now, or comes within a second, raises this error instead of getting a place."""
+        """Everybody who waits now, or comes within a second while others are under way, raises this error."""
         self._refusal, self._turned_away_until = error, self._clock() + TURNED_AWAY_FOR_S
         self._send_away(error)
 
@@ -197,8 +201,17 @@ class Gate:
         else:
             adaptive.lost(lease.round)
         alone = not any(other.breaker.healthy for other in self.backends if other is not backend)
+        was_healthy = backend.breaker.healthy
         if backend.breaker.note(verdict, now, probe=lease.probe, alone=alone):
             adaptive.restart()
+            log.warning("%s answers again.", backend.base_url)
+        elif was_healthy and not backend.breaker.healthy:
+            how = (
+                "It is tried now and then"
+                if alone
+                else "The other addresses go on without it; it is tried now and then"
+            )
+            log.warning("%s does not answer. %s.", backend.base_url, how)
         if report.allowance is not None:
             backend.quotas.told(now, lease.marks, report.allowance, refused=verdict is Verdict.CROWDED)
 

@@ -95,8 +95,9 @@ def _is_worker(process: psutil.Process) -> bool:
 
 
 def _being_written(output: Path) -> set[Any]:
-    folder = output / "_nemocc" / "unfinished"
-    return set(os.listdir(folder)) if folder.exists() else set()
+    """Files that are being written, and those that have just come: if written in place, both would be one."""
+    folders = [output / "_nemocc" / "unfinished", *output.glob("[!_]*")]
+    return {name for folder in folders if folder.exists() for name in os.listdir(folder)}
 
 
 def _stored(output: Path) -> set[Any]:

@@ -28,7 +28,9 @@ REFUSED = 0.05
 def job(tmp_path_factory, tokenizer_file):
     """Makes a job in many small partitions, on documents of which some are of no use."""
     source = tmp_path_factory.mktemp("in") / "in.parquet"
-    documents(ROWS).assign(quality_score=15).to_parquet(source)
+    drawn = random.Random(0)
+    ballast = [drawn.randbytes(50_000).hex() for _ in range(ROWS)]
+    documents(ROWS).assign(quality_score=15, ballast=ballast).to_parquet(source, row_group_size=20)
 
     def make(url, output, **settings):
         usual = {"task": (TASK,), "model": "simulated", "tokenizer": str(tokenizer_file), "rows_per_partition": 4}
