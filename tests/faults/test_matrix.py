@@ -91,7 +91,8 @@ def test_a_limit_that_is_used_up_holds(run_case):
 def test_a_fault_that_outlasts_the_retries(run_case, fault, end):
     """A row fails once it has been tried as often as allowed, no sooner and no later, under its last trouble's name."""
     retries = 2
-    case = Case("outlasting", fault, {"max_retries": retries, "timeout": 1.0, "base_delay": 0.01})
+    settings = {"max_retries": retries, "timeout": 1.0, "base_delay": 0.01, "fixed_concurrency": True}
+    case = Case("outlasting", fault, settings)
     ran = run_case(case, 200)
     failed = ran.rejected
     assert 0 < len(failed) < 60 and len(failed) + len(ran.answers) == 200
