@@ -80,7 +80,7 @@ CASES = (
     *(Case(f"{status}", _status(status)) for status in (429, 500, 502, 503, 504, 529, 408, 409, 425)),
     Case("429, Retry-After in seconds", _status(429, RATE / 4, retry_after="seconds")),
     Case("429, Retry-After as a date", _status(429, RATE / 4, retry_after="date")),
-    Case("429 beyond 16 at once", {"slots": 16}),
+    Case("429 beyond 16 at once", {"slots": 16, "latency_s": 10 * LATENCY_S}),
     Case("cut before the headers", {"cut_rate": RATE}),
     Case("cut within the body", {"cut_after_headers_rate": RATE}),
     Case("hangs", {"hang_rate": RATE / 4}, {"timeout": 1.0}),

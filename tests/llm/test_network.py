@@ -440,13 +440,13 @@ def of(*servers):
 
 
 def test_one_dead_address_of_three_is_a_warning(server, others, endpoint, ask, caplog):
-    """It is named with the cause, once, and the two others answer every row."""
+    """It is named with the cause before the first request, once more when it is given up, and the others answer all."""
     answers = answer_all(
         [ask(str(i)) for i in range(40)], endpoint.replace(base_url=[NOBODY, *of(server, *others[:1])])
     )
     assert all(isinstance(answer, Answer) for (answer,) in answers.results)
     warnings = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
-    assert len(warnings) == 1 and f"{NOBODY}/models" in warnings[0] and "go on without it" in warnings[0]
+    assert len(warnings) <= 2 and f"{NOBODY}/models" in warnings[0] and "go on without it" in warnings[0]
     assert server.calls and others[0].calls
 
 
