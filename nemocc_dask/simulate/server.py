@@ -35,7 +35,9 @@ class Doors:
             if self._simulation.life.takes_one_more():
                 self._open.add(transport)
                 key = request.headers.get("Authorization")
-                reply = await self._simulation.reply(await request.read(), key, read, stats)
+                ready = await self._simulation.reply(await request.read(), key, read, stats)
+                # Hung up in the same turn of the loop, whose cancellation comes one turn later: nobody gets this.
+                reply = ABANDONED if transport is None or transport.is_closing() else ready
             else:
                 self._hang_up()
                 reply = Reply(status=None, fault=DEAD)

@@ -138,3 +138,11 @@ def test_a_port_can_be_used_again_at_once() -> None:
     assert again.stats()["answered"] == 4
     for connection in connections:
         connection.close()
+
+
+def test_only_what_left_counts_as_answered(simulate: Simulate) -> None:
+    """What ripens in the moment of death is abandoned like the rest: clients got as many answers as are counted."""
+    bodies = [chat("Begin with 'Paraphrased Text:'.", seed=seed) for seed in range(120)]
+    for _ in range(10):
+        simulator = simulate(fails_after=60, latency_s=0.005)
+        assert ask_all(simulator, bodies, at_once=60).count(200) == simulator.stats()["answered"]
