@@ -35,8 +35,13 @@ async def check(accesses: Sequence[Access], sessions: Sequence[aiohttp.ClientSes
     Raises `EndpointUnreachableError` where nobody is at any address, `EndpointRefusedError` where one refuses the key
     (401, 403).
     """
-    looks = await asyncio.gather(*map(_missed, accesses, sessions))
-    missed = [one for one in looks if one]
+    looks = [asyncio.ensure_future(_missed(*there)) for there in zip(accesses, sessions, strict=True)]
+    try:
+        missed = [one for one in await asyncio.gather(*looks) if one]
+    finally:  # a refusal at one address leaves no look at another behind
+        for look in looks:
+            look.cancel()
+        await asyncio.gather(*looks, return_exceptions=True)
     if len(missed) == len(accesses):
         remedies = dict.fromkeys(one.remedy for one in missed)
         raise EndpointUnreachableError(f"{'; '.join(one.words for one in missed)}. {' '.join(remedies)}")

@@ -249,6 +249,8 @@ def test_a_socks_proxy_that_finds_nobody(server, far, ask, monkeypatch):
         monkeypatch.setenv("all_proxy", f"socks5://127.0.0.1:{socks.port}")
         check_endpoint(far)
         close_runtime()
+        # No connection is left over, on which the request would be sent before anybody sees that it is closed.
+        server.models = server.reply(headers={"Connection": "close"})
         check_endpoint(far)
         socks.open = False
         server.close()
