@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +15,16 @@ import pyarrow.compute as pc
 
 from nemocc_dask import columns
 from nemocc_dask.errors import ColumnNotFoundError, InputError
-from nemocc_dask.io.read import JSONL, Part, read_part, schema_of
+from nemocc_dask.io.files import JSONL
+from nemocc_dask.io.parts import READERS, Part
+from nemocc_dask.io.read import read_part, schema_of
+from nemocc_dask.io.streams import closing_streams
 from nemocc_dask.text.engine import PANDAS
 
 FIRST_INEXACT = 2.0**53
 """From here on not every whole number is a float64."""
 
-READERS = 4
-"""Threads that look through the input before the run."""
+_HASH_KEYS = ("0123456789123456", "6543219876543210")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def _schemas(parts: Sequence[Part]) -> dict[str, pa.Schema]:
     """File → schema. A Parquet file has one; a JSONL file is looked through part by part, as any line may differ."""
     looked_at = list({(part.file, part.start if part.format == JSONL else 0): part for part in parts}.values())
     by_file: dict[str, pa.Schema] = {}
-    with ThreadPoolExecutor(READERS) as readers:
+    with ThreadPoolExecutor(READERS) as readers, closing_streams():
         for part, schema in zip(looked_at, readers.map(schema_of, looked_at), strict=True):
             by_file[part.file] = _unified([by_file.get(part.file, pa.schema([])), schema], part.file)
     return by_file
@@ -133,28 +136,51 @@ def _check_reserved(carried: Sequence[str], reserved: frozenset[str]) -> None:
 # --- repeated ids -----------------------------------------------------------------------------------------------------
 
 
+class _Hashes(NamedTuple):
+    """Two 64-bit hashes of each id: with both, two of 10^9 ids are mistaken for one with a chance below 10^-20.
+
+    known: False where there is no id.
+    """
+
+    one: npt.NDArray[np.uint64]
+    two: npt.NDArray[np.uint64]
+    known: npt.NDArray[np.bool_]
+
+
 def find_repeated_ids(parts: Sequence[Part], found: Columns) -> dict[int, npt.NDArray[np.int64]]:
     """Index of a part → positions of its rows whose id stands in an earlier row of any part. Null ids are left out.
 
-    Holds 16 bytes a row while it looks.
+    Of Parquet files nothing but the ids is read. Takes 16 bytes a row, and for some moments 50 more.
     """
-    with ThreadPoolExecutor(READERS) as readers:
+    with ThreadPoolExecutor(READERS) as readers, closing_streams():
         hashes = list(readers.map(lambda part: _id_hashes(part, found), parts))
-    repeated = pd.concat(hashes, ignore_index=True).duplicated().to_numpy() if hashes else np.zeros(0, dtype=np.bool_)
-    ends = np.cumsum([len(each) for each in hashes], dtype=np.int64)
-    flags = np.split(repeated, ends[:-1]) if hashes else []
-    known = [each["known"].to_numpy() for each in hashes]
-    return {part.index: np.flatnonzero(flag & ok) for part, flag, ok in zip(parts, flags, known, strict=True)}
+    if not hashes:
+        return {}
+    one, two, known = map(np.concatenate, zip(*hashes, strict=True))
+    repeated = _stands_before(one, two) & known
+    ends = np.cumsum([len(each.one) for each in hashes], dtype=np.int64)
+    flags = np.split(repeated, ends[:-1])
+    return {part.index: np.flatnonzero(flag) for part, flag in zip(parts, flags, strict=True)}
 
 
-def _id_hashes(part: Part, found: Columns) -> pd.DataFrame:
-    """Two 64-bit hashes of each id: with both, two of 10^9 ids are mistaken for one with a chance below 10^-20."""
+def _stands_before(one: npt.NDArray[np.uint64], two: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """True where a pair of hashes is that of an earlier row."""
+    repeated = np.zeros(len(one), dtype=np.bool_)
+    ordered = np.sort(one)
+    if (ordered[1:] == ordered[:-1]).any():  # mostly none are: to sort one column is much cheaper than to sort pairs
+        order = np.lexsort((two, one))  # stable: the first row of an id stays the first
+        one, two = one[order], two[order]
+        repeated[order[1:][(one[1:] == one[:-1]) & (two[1:] == two[:-1])]] = True
+    return repeated
+
+
+def _id_hashes(part: Part, found: Columns) -> _Hashes:
     table = read_part(part, pa.schema([found.schema.field(found.id)]))
     _check_exact(table.column(0), part, found.id)
     ids = PANDAS.from_table(table)[found.id]
-    keys = {"one": "0123456789123456", "two": "6543219876543210"}
-    hashed = {name: pd.util.hash_pandas_object(ids, index=False, hash_key=key) for name, key in keys.items()}
-    return pd.DataFrame(hashed | {"known": ids.notna()})
+    hashed = [pd.util.hash_pandas_object(ids, index=False, hash_key=key) for key in _HASH_KEYS]
+    one, two = (np.asarray(each, dtype=np.uint64) for each in hashed)
+    return _Hashes(one, two, ids.notna().to_numpy(dtype=np.bool_))
 
 
 def _check_exact(ids: pa.ChunkedArray, part: Part, id_field: str) -> None:

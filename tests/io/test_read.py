@@ -1,10 +1,7 @@
 """Files become partitions: which files, which rows of them, and what is said of those that cannot be used."""
 
-import bz2
 import gzip
 import json
-import lzma
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemocc_dask.errors import InputError
-from nemocc_dask.io.read import JSONL, Part, find_files, format_of, plan_parts, read_part, schema_of
+from nemocc_dask.io.files import JSONL, find_files, format_of
+from nemocc_dask.io.parts import Part, plan_parts
+from nemocc_dask.io.read import read_part, schema_of
 
 ID_AND_TEXT = pa.schema([("id", pa.int64()), ("text", pa.string())])
 LINES = b'{"id": 1, "text": "a"}\n{"id": 2, "text": "b"}\n'
@@ -138,26 +137,6 @@ def test_planned_parts_hold_every_line(write, rows_per_partition):
     lines = [{"id": i, "text": "x" * (i * 37 % 500)} for i in range(100)]
     path = write("a.jsonl", "\n".join(map(json.dumps, lines)))
     assert rows(path, rows_per_partition=rows_per_partition, wanted=ID_AND_TEXT) == lines
-
-
-@pytest.mark.parametrize(
-    ("ending", "pack"),
-    [
-        (".gz", gzip.compress),
-        (".bz2", bz2.compress),
-        (".xz", lzma.compress),
-        (".zst", lambda content: pa.compress(content, "zstd", asbytes=True)),
-    ],
-)
-def test_compressed_lines(write, ending, pack):
-    """A compressed JSONL file is one partition with all of its lines, and a torn one is refused by name."""
-    content = b"".join(b'{"id": %d, "text": "%s"}\n' % (i, os.urandom(20).hex().encode()) for i in range(100))
-    path = write(f"a.jsonl{ending}", pack(content))
-    assert len(plan_parts([path], rows_per_partition=10)) == 1
-    assert rows(path) == [json.loads(line) for line in content.splitlines()]
-    torn = write(f"torn.jsonl{ending}", pack(content)[:-100])
-    with pytest.raises(InputError, match=r"torn\.jsonl"):
-        rows(torn)
 
 
 def test_no_compression_at_all(write):

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemocc_dask.errors import ColumnNotFoundError, InputError
-from nemocc_dask.io.read import Part, find_files, plan_parts, read_part
+from nemocc_dask.io.files import find_files
+from nemocc_dask.io.parts import Part, plan_parts
+from nemocc_dask.io.read import read_part
 from nemocc_dask.io.scan import Columns, find_columns, find_repeated_ids
 
 Corpus = Callable[..., list[Part]]

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pytest
 
 from nemocc_dask.errors import JobError, OutputError
-from nemocc_dask.io.read import plan_parts, read_part, schema_of
+from nemocc_dask.io.parts import plan_parts
+from nemocc_dask.io.read import read_part, schema_of
 from nemocc_dask.io.write import Output
 
 TABLE = pa.table({"id": [1, 2], "text": ["a", "ü\n"]})
