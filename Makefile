@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SERVERS_VENV := .venv-servers
+GPU_VENV := .venv-gpu
 CONSTRAINTS ?= constraints.txt
 TEST_PROCESSES ?= 3
+ASK_FOR_A_GPU := from nemocc_dask.devices import cuda_devices; cuda_devices() or exit("There is no CUDA device here.")
 
-.PHONY: demo test test-servers lint bench clean
+.PHONY: demo test test-servers test-gpu lint bench bench-gpu driver clean
 
 demo: $(VENV)/.core
 	$(BIN)/nemocc-dask demo
@@ -19,6 +21,11 @@ test: $(VENV)/.test
 test-servers: $(SERVERS_VENV)/.servers
 	$(SERVERS_VENV)/bin/pytest tests/servers $(PYTEST_ARGS)
 
+# The same tests of kernels and phases, with text in the memory of a GPU; RAPIDS takes 4 GB.
+test-gpu: driver $(GPU_VENV)/.gpu
+	$(GPU_VENV)/bin/python -c '$(ASK_FOR_A_GPU)'
+	$(GPU_VENV)/bin/pytest --frames=cudf tests/text tests/test_accessor.py tests/test_benchmark_gpu.py $(PYTEST_ARGS)
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -26,6 +33,13 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
+
+bench-gpu: driver $(GPU_VENV)/.gpu
+	$(GPU_VENV)/bin/python benchmarks/gpu.py $(BENCH_ARGS)
+
+# Before RAPIDS is installed for nothing.
+driver:
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || { echo "There is no CUDA driver here (libcuda.so.1): this needs an NVIDIA GPU." >&2; exit 1; }
 
 $(VENV)/.core: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
@@ -42,5 +56,11 @@ $(SERVERS_VENV)/.servers: pyproject.toml $(CONSTRAINTS)
 	$(SERVERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,servers]'
 	touch $@
 
+# Without the constraints: RAPIDS says itself which versions it goes with.
+$(GPU_VENV)/.gpu: pyproject.toml
+	$(PYTHON) -m venv $(GPU_VENV)
+	$(GPU_VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test,gpu]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SERVERS_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS_VENV) $(GPU_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ import hypothesis
 import pandas as pd
 import pytest
 from corpora import CHAT_TEMPLATE, TRAINING_SENTENCES
+from kinds import KINDS, chosen_kinds, skip_without_a_gpu
 from scripted import ScriptedEndpoint
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -22,10 +22,8 @@ from nemocc_dask.llm import close_runtime
 from nemocc_dask.settings import Endpoint
 from nemocc_dask.simulate import Knobs, Simulator
 from nemocc_dask.tasks import TASKS
+from nemocc_dask.text.engine import PANDAS
 from nemocc_dask.tokens import TokenCounter
-
-KINDS = ("pandas", "dask", "cudf")
-
 
 # --- frames -----------------------------------------------------------------------------------------------------------
 
@@ -42,17 +40,15 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--frames", default="pandas,dask", help=f"Kinds of frames to test the accessor on, of {', '.join(KINDS)}."
+        "--frames",
+        default="pandas,dask",
+        help=f"Kinds of frames to test the accessor and the kernels on, of {', '.join(KINDS)}.",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "frames" in metafunc.fixturenames:
-        kinds = [kind.strip() for kind in metafunc.config.getoption("--frames").split(",")]
-        unknown = set(kinds) - set(KINDS)
-        if unknown:
-            raise pytest.UsageError(f"--frames knows {', '.join(KINDS)}, not {', '.join(sorted(unknown))}.")
-        metafunc.parametrize("frames", kinds, indirect=True, scope="session")
+        metafunc.parametrize("frames", chosen_kinds(metafunc.config), indirect=True, scope="session")
 
 
 class PandasFrames:
@@ -83,24 +79,17 @@ class CudfFrames(PandasFrames):
         return cudf.DataFrame(pd.DataFrame(columns))
 
     def rows(self, frame: Any) -> pd.DataFrame:
-        return frame.to_pandas().reset_index(drop=True)
+        rows = PANDAS.from_table(frame.to_arrow(preserve_index=False))
+        none_missing = [name for name, dtype in rows.dtypes.items() if dtype == "Int64" and rows[name].notna().all()]
+        return rows.astype(dict.fromkeys(none_missing, "int64"))
 
 
 @pytest.fixture(scope="session")
 def frames(request: pytest.FixtureRequest) -> PandasFrames:
     """A kind of frame: `make(columns)` makes one, `rows(frame)` gives its rows as pandas."""
     if request.param == "cudf":
-        _skip_without_a_gpu()
+        skip_without_a_gpu()
     return {"pandas": PandasFrames, "dask": DaskFrames, "cudf": CudfFrames}[request.param]()
-
-
-def _skip_without_a_gpu() -> None:
-    if importlib.util.find_spec("cudf") is None:
-        pytest.skip("cudf is not installed")
-    from cuda.bindings import driver
-
-    if driver.cuInit(0)[0] != 0 or driver.cuDeviceGetCount()[1] == 0:
-        pytest.skip("there is no CUDA device")
 
 
 # --- tokenizers -------------------------------------------------------------------------------------------------------

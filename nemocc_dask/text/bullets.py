@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,13 +17,13 @@ _SPACE = f"[{SPACE}]"
 _NUMBER = r"[0-9]{1,3}"
 # Facts begin with dashes and numbers too (-5 °C, 1.5 million): as bullets these need white space after them.
 _BULLET = rf"(?:(?:[-*+–—·]|{_NUMBER}[.)]|\({_NUMBER}\))(?:{_SPACE}+|$)|[•▪◦‣]{_SPACE}*)"
-_BULLETS = f"^{_SPACE}*{_BULLET}+"
-_INDENTED = f"^{_SPACE}"
-_ENDS_WITH_COLON = "[:：][*_ \t]*$"
-_SENTENCE = '[.!?。！？]["”’)*_]*$'
+BULLETS = f"^{_SPACE}*{_BULLET}+"
+INDENTED = f"^{_SPACE}"
+ENDS_WITH_COLON = "[:：][*_ \t]*$"
+SENTENCE = '[.!?。！？]["”’)*_]*$'
 _OPENINGS = ("here is", "here are", "here's", "here’s", "sure", "below", "the following")
-_PREAMBLE = f"^[*_# ]*(?:{'|'.join(map(any_case, _OPENINGS))})(?:[^0-9A-Za-z]|$)"
-_HEADING = "^#{1,6} "
+PREAMBLE = f"^[*_# ]*(?:{'|'.join(map(any_case, _OPENINGS))})(?:[^0-9A-Za-z]|$)"
+HEADING = "^#{1,6} "
 
 
 def normalize_bullets(texts: pa.LargeStringArray) -> pa.LargeStringArray:
@@ -45,14 +47,52 @@ def normalize_bullets(texts: pa.LargeStringArray) -> pa.LargeStringArray:
 
 def _facts(lines: pa.LargeStringArray, rows: Integers, row_count: int) -> tuple[pa.LargeStringArray, Integers]:
     """The facts in these lines, none of which is blank, and the row of each. `rows` is sorted."""
-    bulleted = to_flags(matches(lines, _BULLETS))
-    in_list, before_first = _place_in_list(bulleted, rows, row_count)
-    first_in_row = np.diff(rows, prepend=-1) > 0
-    continues = in_list & ~bulleted & ~first_in_row & to_flags(matches(lines, _INDENTED))
-    begins = np.flatnonzero(~continues)
-    facts = strip(joined(_bare(lines), np.append(begins, len(lines)), " "))
-    wanted = _wanted(facts, unbulleted=(in_list & ~bulleted)[begins], before_first=before_first[begins])
-    return facts.filter(pa.array(wanted)), rows[begins][wanted]
+    bulleted = to_flags(matches(lines, BULLETS))
+    layout = Layout.of(bulleted, to_flags(matches(lines, INDENTED)), rows, row_count)
+    facts = strip(joined(_bare(lines), np.append(layout.begins, len(lines)), " "))
+    wanted = _wanted(facts, layout)
+    return facts.filter(pa.array(wanted)), rows[layout.begins][wanted]
+
+
+def _bare(lines: pa.LargeStringArray) -> pa.LargeStringArray:
+    return strip(pc.replace_substring_regex(lines, BULLETS, ""))
+
+
+def _wanted(facts: pa.LargeStringArray, layout: Layout) -> Flags:
+    return layout.wanted(
+        announces=to_flags(matches(facts, ENDS_WITH_COLON)) | to_flags(is_blank(facts)),
+        preamble=~to_flags(matches(facts, SENTENCE)) | to_flags(matches(facts, PREAMBLE)),
+        heading=to_flags(matches(facts, HEADING)),
+    )
+
+
+class Layout(NamedTuple):
+    """How written lines make facts: arithmetic that does not ask where the text lies.
+
+    begins: int64 (facts,), the lines that begin a fact; it lasts up to the next one.
+    before_first: bool (facts,), whether it stands before the first bullet of its row.
+    unbulleted: bool (facts,), whether it has none in a row that has some.
+    """
+
+    begins: Integers
+    before_first: Flags
+    unbulleted: Flags
+
+    @classmethod
+    def of(cls, bulleted: Flags, indented: Flags, rows: Integers, row_count: int) -> Layout:
+        """The facts of lines (n,), none blank, of which some begin with a bullet or are indented; `rows` is sorted.
+
+        >>> Layout.of(np.array([True, False]), np.array([False, True]), np.array([0, 0]), 1).begins.tolist()
+        [0]
+        """
+        in_list, before_first = _place_in_list(bulleted, rows, row_count)
+        first_in_row = np.diff(rows, prepend=-1) > 0
+        begins = np.flatnonzero(~(in_list & ~bulleted & ~first_in_row & indented))
+        return cls(begins, before_first[begins], (in_list & ~bulleted)[begins])
+
+    def wanted(self, *, announces: Flags, preamble: Flags, heading: Flags) -> Flags:
+        """bool, one per fact: which of them stay. The flags say what each fact reads like."""
+        return ~(announces | (self.before_first & preamble) | (self.unbulleted & heading))
 
 
 def _place_in_list(bulleted: Flags, rows: Integers, row_count: int) -> tuple[Flags, Flags]:
@@ -61,15 +101,3 @@ def _place_in_list(bulleted: Flags, rows: Integers, row_count: int) -> tuple[Fla
     row_starts = bullets_before[np.searchsorted(rows, np.arange(row_count + 1))]
     in_list = (np.diff(row_starts) > 0)[rows]
     return in_list, in_list & (bullets_before[1:] == row_starts[:-1][rows])
-
-
-def _bare(lines: pa.LargeStringArray) -> pa.LargeStringArray:
-    return strip(pc.replace_substring_regex(lines, _BULLETS, ""))
-
-
-def _wanted(facts: pa.LargeStringArray, *, unbulleted: Flags, before_first: Flags) -> Flags:
-    """bool, one per fact. The masks: facts without a bullet in a list with some; those before its first."""
-    announces = to_flags(matches(facts, _ENDS_WITH_COLON)) | to_flags(is_blank(facts))
-    preamble = ~to_flags(matches(facts, _SENTENCE)) | to_flags(matches(facts, _PREAMBLE))
-    heading = to_flags(matches(facts, _HEADING))
-    return ~(announces | (before_first & preamble) | (unbulleted & heading))

@@ -6,6 +6,7 @@ A phase asks `frames_of(frame)` for the engine of the frame it was given and fro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -14,11 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from nemocc_dask.errors import ColumnNotFoundError, FrameError
-from nemocc_dask.text import arrow
+from nemocc_dask.errors import FrameError
+from nemocc_dask.text import pandas_frames
 
 Frame = Any
-"""A pandas (later cuDF) dataframe: one partition."""
+"""A pandas or cuDF dataframe: one partition."""
+
+Texts = Any
+"""A column of text as the kernels of one engine take it: Arrow's or cuDF's. Nothing else is on a device."""
 
 Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
@@ -29,8 +33,20 @@ class Frames(Protocol):
 
     kernels: ModuleType
 
-    def texts(self, frame: Frame, column: str) -> pa.LargeStringArray:
+    def texts(self, frame: Frame, column: str) -> Texts:
         """A column of text as the kernels take it, nulls where values are missing."""
+
+    def host(self, texts: Texts) -> pa.LargeStringArray:
+        """A column of text in host memory, for what runs there: token counts, requests, formats that are parsed."""
+
+    def pick(self, texts: Texts, positions: Positions) -> Texts:
+        """The rows of a column of text at these positions, in this order."""
+
+    def stack(self, several: Sequence[Texts]) -> Texts:
+        """The rows of several columns of text, one after another; there has to be one."""
+
+    def byte_counts(self, texts: Texts) -> Positions:
+        """UTF-8 bytes of each row of a column of text, 0 where it is missing."""
 
     def numbers(self, frame: Frame, column: str) -> npt.NDArray[np.float64]:
         """A numeric column as float64, NaN where values are missing."""
@@ -44,6 +60,12 @@ class Frames(Protocol):
     def codes(self, frame: Frame, column: str) -> Positions:
         """A column of any type as small integers: equal where values are equal, -1 where missing."""
 
+    def array(self, frame: Frame, column: str, kind: pa.DataType) -> Any:
+        """A column of any type as Arrow's of this one, in one or several chunks. Raises Arrow's own errors."""
+
+    def positions(self, frame: Frame) -> Positions:
+        """The index of a frame whose rows were numbered."""
+
     def keep(self, frame: Frame, mask: Mask) -> Frame:
         """The rows where the mask is True."""
 
@@ -54,7 +76,7 @@ class Frames(Protocol):
         """
 
     def attach(self, frame: Frame, columns: Mapping[str, Any]) -> Frame:
-        """The frame with these columns added or replaced."""
+        """The frame with these columns added or replaced: Arrow's, numpy's, or the engine's own columns of text."""
 
     def concat(self, several: Sequence[Frame]) -> Frame:
         """The rows of all frames, one after another; a column that some lack is missing in their rows."""
@@ -72,6 +94,9 @@ class Frames(Protocol):
         """The frame without these columns; those it does not have are no matter."""
 
 
+PANDAS: Frames = pandas_frames.PANDAS
+
+
 def frames_of(frame: Frame) -> Frames:
     """The engine that serves a frame. Raises `FrameError` where none does.
 
@@ -80,101 +105,29 @@ def frames_of(frame: Frame) -> Frames:
     """
     if isinstance(frame, pd.DataFrame):
         return PANDAS
+    if is_cudf(frame):
+        return frames_on(gpu=True)
     raise FrameError.of(frame)
 
 
-class _Pandas:
-    kernels: ModuleType = arrow
+def frames_on(*, gpu: bool) -> Frames:
+    """The engine that keeps text on the GPU, or the one that keeps it in host memory.
 
-    def texts(self, frame: pd.DataFrame, column: str) -> pa.LargeStringArray:
-        series = self._column(frame, column)
-        try:
-            array = pa.array(series, type=pa.large_string(), from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-            raise FrameError.not_text(column, series.dtype) from None
-        return _one_chunk(array) if isinstance(array, pa.ChunkedArray) else array
-
-    def numbers(self, frame: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
-        series = self._column(frame, column)
-        if not pd.api.types.is_numeric_dtype(series.dtype) and len(series.dropna()):
-            raise FrameError.not_numeric(column, series.dtype)
-        return series.to_numpy(dtype=np.float64, na_value=np.nan)
-
-    def values(self, frame: pd.DataFrame, column: str) -> list[Any]:
-        return self._column(frame, column).tolist()
-
-    def is_null(self, frame: pd.DataFrame, column: str) -> Mask:
-        return self._column(frame, column).isna().to_numpy(dtype=np.bool_)
-
-    def codes(self, frame: pd.DataFrame, column: str) -> Positions:
-        series = self._column(frame, column)
-        try:
-            return pd.factorize(series)[0].astype(np.int64, copy=False)
-        except TypeError:
-            raise FrameError.not_comparable(column, series.dtype) from None
-
-    def keep(self, frame: pd.DataFrame, mask: Mask) -> pd.DataFrame:
-        return frame if mask.all() else frame.loc[mask]
-
-    def take(
-        self, frame: pd.DataFrame, positions: Positions, replacing: Mapping[str, Any] | None = None
-    ) -> pd.DataFrame:
-        if not replacing:
-            return frame.take(positions)
-        order = [*frame.columns, *(name for name in replacing if name not in frame.columns)]
-        taken = frame.drop(columns=[name for name in replacing if name in frame.columns]).take(positions)
-        return self.attach(taken, replacing)[order]
-
-    def attach(self, frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
-        return frame.assign(**{name: _as_column(values, frame.index) for name, values in columns.items()})
-
-    def concat(self, several: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        return pd.concat(several)
-
-    def from_columns(self, columns: Mapping[str, Any]) -> pd.DataFrame:
-        rows = len(next(iter(columns.values())))
-        return self.attach(pd.DataFrame(index=range(rows)), columns)
-
-    def from_table(self, table: pa.Table) -> pd.DataFrame:
-        frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE)
-        return frame
-
-    def mask(self, flags: pa.BooleanArray) -> Mask:
-        return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-    def drop(self, frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
-        return frame.drop(columns=[name for name in columns if name in frame.columns])
-
-    def _column(self, frame: pd.DataFrame, column: str) -> pd.Series[Any]:
-        if column not in frame.columns:
-            raise ColumnNotFoundError.of(
-                column, frame.columns, where="the frame", remedy="Rename a column, or name another."
-            )
-        return frame[column]
+    >>> frames_on(gpu=False) is PANDAS
+    True
+    """
+    if not gpu:
+        return PANDAS
+    # Imported where it is needed first: importing cuDF takes seconds, and most machines have none.
+    cudf_frames: Frames = import_module("nemocc_dask.text.cudf_frames").CUDF
+    return cudf_frames
 
 
-PANDAS: Frames = _Pandas()
+def is_cudf(frame: Frame) -> bool:
+    """Whether a frame is cuDF's, told by its type's name, so that cuDF need not be there.
 
-_TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
-"""`str`, as pandas 3 itself makes it, whatever Dask's settings are."""
-
-
-def _one_chunk(chunked: pa.ChunkedArray) -> pa.LargeStringArray:
-    # Chunk by chunk, because an empty column of pandas 3.0 can hold a chunk of another type than its own.
-    chunks = [chunk.cast(pa.large_string()) for chunk in chunked.chunks]
-    return chunks[0] if len(chunks) == 1 else pa.concat_arrays([*chunks, pa.array([], pa.large_string())])
-
-
-_NULLABLE = {
-    pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(), pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
-}.get  # fmt: skip
-
-
-def _as_column(values: Any, index: pd.Index[Any]) -> pd.Series[Any]:
-    """Arrow text becomes `str`, Arrow integers `Int64`, which can be missing; numpy stays what it is."""
-    if isinstance(values, pa.Array):
-        dtype: Any = pd.Int64Dtype() if pa.types.is_integer(values.type) else _TEXT
-        values = dtype.__from_arrow__(values)
-    return pd.Series(values, index=index)
+    >>> is_cudf(pd.DataFrame())
+    False
+    """
+    kinds = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(frame).__mro__)
+    return any(kind.startswith("cudf.") and kind.endswith(".DataFrame") for kind in kinds)

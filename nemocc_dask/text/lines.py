@@ -25,7 +25,7 @@ def remove_lines(texts: pa.LargeStringArray, pattern: str) -> pa.LargeStringArra
     >>> remove_lines(texts, PASSAGE_LABEL).to_pylist()
     ['Iron rusts.', 'A passage.']
     """
-    whole_line = _readable(f"^(?:{pattern})$", pattern)
+    whole_line = readable(pattern)
     listed = pc.split_pattern(texts, "\n")
     unwanted = to_flags(matches(strip(listed.flatten()), whole_line))
     touched = np.zeros(len(texts), dtype=bool)
@@ -34,7 +34,13 @@ def remove_lines(texts: pa.LargeStringArray, pattern: str) -> pa.LargeStringArra
     return pc.replace_with_mask(texts, where, _joined_without(listed.filter(where), whole_line))
 
 
-def _readable(whole_line: str, pattern: str) -> str:
+def readable(pattern: str) -> str:
+    """The pattern, of a whole line. Raises `SettingError` where RE2 cannot read it.
+
+    >>> readable("a|b")
+    '^(?:a|b)$'
+    """
+    whole_line = f"^(?:{pattern})$"
     try:
         pc.match_substring_regex(pa.array([""], pa.large_string()), whole_line)
     except pa.ArrowInvalid as error:

@@ -144,9 +144,22 @@ def _join_with_spaces(texts: pa.LargeStringArray, spaced: Flags, starts: Integer
 
 def _put_in_place(pieces: Pieces, texts: pa.LargeStringArray, token_counts: Integers, replaced: Flags) -> Pieces:
     """All texts in order, those that are `replaced` by their pieces; `pieces.parents` counts the replaced alone."""
-    kept = np.flatnonzero(~replaced)
-    parents = np.concatenate((kept, np.flatnonzero(replaced)[pieces.parents]))
-    order = np.argsort(parents, kind="stable")
-    sources = np.concatenate((kept, len(texts) + np.arange(len(pieces.texts))))[order]
+    sources, parents = places(pieces.parents, replaced)
     merged = pa.concat_arrays([texts, pieces.texts]).take(pa.array(sources))
-    return Pieces(merged, np.concatenate((token_counts, pieces.token_counts))[sources], parents[order])
+    return Pieces(merged, np.concatenate((token_counts, pieces.token_counts))[sources], parents)
+
+
+def places(parents: Integers, replaced: Flags) -> tuple[Integers, Integers]:
+    """Where to take from, texts and after them their pieces, for all in order; and the text that each came from.
+
+    parents: int64 (pieces,), the text of each piece among those that are replaced.
+    replaced: bool (texts,), those of which the pieces take the place.
+
+    >>> sources, owners = places(np.array([0, 0]), np.array([False, True, False]))
+    >>> sources.tolist(), owners.tolist()
+    ([0, 3, 4, 2], [0, 1, 1, 2])
+    """
+    kept = np.flatnonzero(~replaced)
+    owners = np.concatenate((kept, np.flatnonzero(replaced)[parents]))
+    order = np.argsort(owners, kind="stable")
+    return np.concatenate((kept, len(replaced) + np.arange(len(parents))))[order], owners[order]

@@ -1,22 +1,23 @@
 """Questions and answers: read from whatever layout a model chose, written in one.
 
 Here a format is parsed, row by row, with Python's `re`; quantifiers that overlap are bounded, so that no
-text can keep the parser busy for long.
+text can keep the parser busy for long. Patterns of labels are slow where they fail, so they are tried only
+where a line has the letters of one.
 """
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 PAIRS_EARNED = 10
 """Most pairs that the published recipe keeps for each `TOKENS_PER_EARNING` tokens of a segment."""
 TOKENS_PER_EARNING = 150
 
-_DRESS = r"[\s>#*_+•–—·▪◦‣-]{0,12}"
+_MOST_DRESS = 12
+_DRESS = rf"[\s>#*_+•–—·▪◦‣-]{{0,{_MOST_DRESS}}}"
 _NUMBER = r"(?:\s?#?\d{1,3})?(?:\s?\([^()\n]{1,40}\))?"
 _COLON = r"\s{0,3}(?P<early>[*_]{0,3})\s?(?P<colon>[:：])(?P<late>[*_]{0,3})"
 _AFTER_SENTENCE = r"(?<=[?.!…)\]\"”'’*_？。！])\s"
@@ -33,22 +34,32 @@ def _inline_label(preceded: str, words: str) -> re.Pattern[str]:
 
 
 class _AnswerLabels(NamedTuple):
-    """How the answer to a question may be marked."""
+    """How the answer to a question may be marked; `word` is found wherever a label is."""
 
+    word: re.Pattern[str]
     begins_line: re.Pattern[str]
     after_sentence: re.Pattern[str]
     after_space: re.Pattern[str]
 
     @classmethod
     def of(cls, words: str) -> _AnswerLabels:
-        return cls(_label(words), _inline_label(_AFTER_SENTENCE, words), _inline_label(r"\s", words))
+        return cls(
+            re.compile(_in_any_case(words)),
+            _label(words),
+            _inline_label(_AFTER_SENTENCE, words),
+            _inline_label(r"\s", words),
+        )
+
+
+def _in_any_case(words: str) -> str:
+    """As with IGNORECASE, for the letters of labels; Python skips to a class of letters faster than to a letter."""
+    return re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}{'ſ' * (letter[0] == 's')}]", words)
 
 
 _QUESTION = _label("question|(?P<short>q)")
 _ANSWER = _AnswerLabels.of("answer")
 _ANSWER_OR_A = _AnswerLabels.of("answer|a")
 
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _NOTE = re.compile(
     r"[\s>*_(\[-]{0,8}(?:note[*_]{0,3}:|i hope\b|let me know\b|these questions\b|feel free\b)", re.IGNORECASE
 )
@@ -74,15 +85,21 @@ def parse_pairs(text: str) -> list[Pair]:
     >>> parse_pairs("Sure!\\n1. **Question:** What rusts? Answer: Iron.\\n\\nLet me know if you need more.")
     [Pair(question='What rusts?', answer='Iron.')]
     """
-    blocks = list(_blocks(_LINE_BREAK.split(text)))
-    pairs = [_pair(block, last=block is blocks[-1]) for block in blocks]
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    labels = [(place, label) for place, line in enumerate(lines) if (label := _question_label(line))]
+    ends = [place for place, _ in labels[1:]] + [len(lines)]
+    pairs = (
+        _pair(label, lines[place + 1 : end], last=end == len(lines))
+        for (place, label), end in zip(labels, ends, strict=False)  # one end and no label where there is no question
+    )
     return [pair for pair in pairs if pair.question and pair.answer]
 
 
-def _blocks(lines: list[str]) -> Iterator[list[str]]:
-    """The lines from each question up to the next."""
-    starts = [place for place, line in enumerate(lines) if _is_label(_QUESTION.match(line))]
-    return (lines[start:end] for start, end in pairwise([*starts, len(lines)]))
+def _question_label(line: str) -> re.Match[str] | None:
+    if "q" not in line and "Q" not in line:
+        return None
+    match = _QUESTION.match(line)
+    return match if _is_label(match) else None
 
 
 def _is_label(match: re.Match[str] | None) -> bool:
@@ -90,10 +107,9 @@ def _is_label(match: re.Match[str] | None) -> bool:
     return match is not None and bool(match["colon"] or set(match["before"]) & set("#*_"))
 
 
-def _pair(block: list[str], *, last: bool) -> Pair:
-    label = _QUESTION.match(block[0])
-    assert label is not None, "a block begins with a question's label"
-    block = [block[0][label.end() :], *block[1:]]
+def _pair(label: re.Match[str], following: list[str], *, last: bool) -> Pair:
+    """The question that begins at the label, and its answer; `following` are the lines up to the next question."""
+    block = [label.string[label.end() :], *following]
     place, answer_label = _answer_label(block, _ANSWER_OR_A if label["short"] else _ANSWER)
     if answer_label is None:
         return Pair("", "")
@@ -109,18 +125,20 @@ def _answer_label(block: list[str], labels: _AnswerLabels) -> tuple[int, re.Matc
     after any white space on the question's own line: `What is the answer: A or B?` is not split where a
     line has the label.
     """
-    if found := labels.after_sentence.search(block[0]):
+    word = labels.word.search(block[0])
+    begin = max(0, word.start() - _MOST_DRESS - 1) if word else 0  # the white space before the first label's dress
+    if word and (found := labels.after_sentence.search(block[0], begin)):
         return 0, found
     for place, line in enumerate(block[1:], start=1):
-        if _is_label(found := labels.begins_line.match(line)):
+        if labels.word.search(line) and _is_label(found := labels.begins_line.match(line)):
             return place, found
-    if found := labels.after_space.search(block[0]):
-        return 0, found
-    return 0, None
+    return 0, labels.after_space.search(block[0], begin) if word else None
 
 
 def _own_lines(answer: list[str], *, last: bool) -> list[str]:
     """The lines that are the answer's own: no orphaned second answer, no note, no rule at the end."""
+    if len(answer) == 1:
+        return answer
     begin = next((place for place, line in enumerate(answer) if line.strip()), len(answer))
     foreign = (place for place in range(begin + 1, len(answer)) if _is_foreign(answer, place, last=last))
     own = answer[: next(foreign, len(answer))]
@@ -132,14 +150,19 @@ def _own_lines(answer: list[str], *, last: bool) -> list[str]:
 def _is_foreign(answer: list[str], place: int, *, last: bool) -> bool:
     if last and (not answer[place].strip() or _NOTE.match(answer[place])):
         return True
-    return not answer[place - 1].strip() and _is_label(_ANSWER.begins_line.match(answer[place]))
+    if answer[place - 1].strip() or not _ANSWER.word.search(answer[place]):
+        return False
+    return _is_label(_ANSWER.begins_line.match(answer[place]))
 
 
 def _text(lines: list[str], label: re.Match[str]) -> str:
     """The lines as one text, without the end of emphasis that began before the label."""
     text = "\n".join(lines).strip()
-    opened = label["before"][len(label["before"].rstrip("*_")) :]
-    if not opened or label["early"] or label["late"] or label.groupdict().get("alone"):
+    before = label["before"]
+    if not before or before[-1] not in "*_":
+        return text
+    opened = before[len(before.rstrip("*_")) :]
+    if label["early"] or label["late"] or label.groupdict().get("alone"):
         return text
     return text.replace(opened, "", 1).strip()
 
@@ -154,13 +177,30 @@ def format_pairs(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n\n".join(f"Question: {question}\nAnswer: {answer}" for question, answer in pairs)
 
 
-def choose_pairs(pairs: Sequence[tuple[str, str]], *, keep: int, rng: random.Random) -> list[tuple[str, str]]:
-    """At most `keep` of the pairs in an order that `rng` draws; the sequence given is not changed.
+def choose_pairs(pairs: Sequence[tuple[str, str]], *, keep: int, draw: str) -> list[tuple[str, str]]:
+    """At most `keep` of the pairs in an order that `draw` decides; the sequence given is not changed.
 
-    >>> choose_pairs([("q", "a")], keep=3, rng=random.Random(0))
-    [('q', 'a')]
+    draw: what the choice is to depend on, such as a seed and the name of a row. Pairs are ranked by the bytes
+    of its BLAKE2b digest, four for each, so the choice is the same on every machine and Python version.
+
+    >>> choose_pairs([("q", "a"), ("r", "b"), ("s", "c")], keep=2, draw="0|row 7")
+    [('q', 'a'), ('s', 'c')]
     """
-    return rng.sample(pairs, k=len(pairs))[: max(keep, 0)]
+    order = sorted(range(len(pairs)), key=_ranks(draw, len(pairs)).__getitem__)
+    return [pairs[place] for place in order[: max(keep, 0)]]
+
+
+def _ranks(draw: str, count: int) -> list[bytes]:
+    """Four bytes for each of `count` things; surrogates in the name are no matter."""
+    name = draw.encode("utf-8", "surrogatepass")
+    size = blake2b.MAX_DIGEST_SIZE
+    blocks = range(-(-count * _RANK_BYTES // size))
+    # The first block's name is the draw's own; a salt, which no draw can imitate, tells the others apart.
+    digest = b"".join(blake2b(name, salt=block.to_bytes(8)).digest() for block in blocks)
+    return [digest[start : start + _RANK_BYTES] for start in range(0, count * _RANK_BYTES, _RANK_BYTES)]
+
+
+_RANK_BYTES = 4
 
 
 def earned_pairs(segment_tokens: int) -> int:

@@ -45,7 +45,7 @@ def pack(
     token_counts: Integers,
     starts_group: Flags,
     *,
-    max_tokens: int,
+    max_tokens: int | Integers,
     separator_tokens: int | Integers = 1,
 ) -> Integers:
     """Where each run begins when neighbours are put together for as long as they fit (next-fit).
@@ -57,6 +57,7 @@ def pack(
     token_counts: int64 (n,), none negative.
     starts_group: bool (n,), True where an element must not be put together with the one before it: a new
         document, or something is missing in between. The first element starts a group whatever is said.
+    max_tokens: one budget, or int64 (n,): that of a run which begins at the element.
     separator_tokens: tokens of what joins an element to the one before it; one number, or int64 (n,).
 
     Returns int64 (runs,): the position of each run's first element, increasing.
@@ -65,6 +66,7 @@ def pack(
     [0, 2, 3, 4]
     """
     separators = np.broadcast_to(np.asarray(separator_tokens, np.int64), token_counts.shape)
+    budgets = np.broadcast_to(np.asarray(max_tokens, np.int64), token_counts.shape)
     spent = running_total(token_counts + separators)
     heads = np.flatnonzero(_with_first(starts_group))
     ends = np.append(heads[1:], len(token_counts))
@@ -72,7 +74,7 @@ def pack(
     # One step for all groups at once: as many steps as the longest group has runs.
     while heads.size:
         starts_run[heads] = True
-        affordable = spent[heads] + separators[heads] + max_tokens
+        affordable = spent[heads] + separators[heads] + budgets[heads]
         heads = np.maximum(np.searchsorted(spent, affordable, side="right") - 1, heads + 1)
         inside = heads < ends
         heads, ends = heads[inside], ends[inside]

@@ -27,11 +27,23 @@ def array(rows: list[str | None]) -> pa.LargeStringArray:
     return pa.array(rows, pa.large_string())
 
 
+class Inside(list[str | None]):
+    """Rows that are to be part of a longer column: what is before and behind them must not be seen."""
+
+    place = slice(2, -1)
+
+    @property
+    def longer(self) -> list[str | None]:
+        return ["é\r\nb. c", None, *self, "d e\n"]
+
+
 def inside_a_longer_array(rows: list[str | None]) -> pa.LargeStringArray:
-    return array(["é\r\nb. c", None, *rows, "d e\n"])[2:-1]
+    inside = Inside(rows)
+    return array(inside.longer)[inside.place]
 
 
 either_way = pytest.mark.parametrize("make", [array, inside_a_longer_array])
+either_place = pytest.mark.parametrize("place", [list, Inside])
 
 
 def count_quarters(texts: pa.LargeStringArray) -> np.ndarray:
@@ -61,8 +73,9 @@ def with_single_spaces(text: str) -> str:
     return " ".join(text.split())
 
 
-def by_parent(texts: pa.LargeStringArray, parents: np.ndarray, rows: int) -> list[list[str]]:
+def by_parent(texts: pa.LargeStringArray | list[str], parents: np.ndarray, rows: int) -> list[list[str]]:
     groups: list[list[str]] = [[] for _ in range(rows)]
-    for text, parent in zip(texts.to_pylist(), parents.tolist(), strict=True):
+    listed = texts if isinstance(texts, list) else texts.to_pylist()
+    for text, parent in zip(listed, parents.tolist(), strict=True):
         groups[parent].append(text)
     return groups

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from nemocc_dask.text.bullets import normalize_bullets
 
 BULLETS = ["-", "*", "+", "•", "–", "—", "·", "▪", "◦", "‣", "1.", "12)", "(123)"]
 LISTS = {
@@ -31,6 +28,7 @@ LISTS = {
     "-\n  a": "a",
     "- Dates:\n  - a": "a",
     "- Here is a fact\n- b": "Here is a fact\nb",
+    "  Iron is old.\n- a": "Iron is old.\na",
     "•a\n•b": "a\nb",
     "-5 °C was measured\n1.5 million\n1945. War": "-5 °C was measured\n1.5 million\n1945. War",
     "- -5 °C was measured\n- 1.5 million": "-5 °C was measured\n1.5 million",
@@ -43,26 +41,19 @@ LISTS = {
 FACT = st.text(alphabet="abc12 .é文-", min_size=1, max_size=10).map(lambda words: f"x{words}x")
 
 
-def strings(*rows: str | None) -> pa.LargeStringArray:
-    """The rows as an Arrow array."""
-    return pa.array(rows, pa.large_string())
-
-
 @pytest.mark.parametrize("text", LISTS)
-def test_one_fact_a_line(text: str) -> None:
+def test_one_fact_a_line(kernels, text: str) -> None:
     """Bullets, preamble, headings and blank lines go; facts stay, whole and in order; and that is final."""
-    result = normalize_bullets(strings(text))
-    assert result.to_pylist() == [LISTS[text]]
-    assert normalize_bullets(result).equals(result)
+    assert kernels.normalize_bullets([text]) == [LISTS[text]]
+    assert kernels.normalize_bullets([LISTS[text]]) == [LISTS[text]]
 
 
 @pytest.mark.parametrize("bullet", BULLETS)
 @pytest.mark.parametrize("indent", ["", "  ", "\t"])
-def test_every_bullet_goes(bullet: str, indent: str) -> None:
+def test_every_bullet_goes(kernels, bullet: str, indent: str) -> None:
     """Whatever the bullet, the first fact is not lost."""
-    assert normalize_bullets(strings(f"{indent}{bullet} Iron rusts.\n{bullet}\tGold does not.")).to_pylist() == [
-        "Iron rusts.\nGold does not."
-    ]
+    text = f"{indent}{bullet} Iron rusts.\n{bullet}\tGold does not."
+    assert kernels.normalize_bullets([text]) == ["Iron rusts.\nGold does not."]
 
 
 @given(
@@ -71,7 +62,7 @@ def test_every_bullet_goes(bullet: str, indent: str) -> None:
     blank=st.sampled_from(["\n", "\n\n", "\r\n"]),
 )
 @settings(max_examples=100, deadline=None)
-def test_facts_come_back(facts: list[str], bullet: str, blank: str) -> None:
+def test_facts_come_back(kernels, facts: list[str], bullet: str, blank: str) -> None:
     """A list written in any bullet gives the facts it was written from."""
     text = "Here is the list:\n" + blank.join(f"{bullet} {fact}" for fact in facts)
-    assert normalize_bullets(strings(text)).to_pylist() == ["\n".join(facts)]
+    assert kernels.normalize_bullets([text]) == ["\n".join(facts)]

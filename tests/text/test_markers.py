@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemocc_dask.errors import SettingError
-from nemocc_dask.text.markers import remove_quotation, slice_after_marker, starts_with_marker
 
 MARKER = "Here is a paraphrased version:"
 SLICED = {
@@ -83,40 +81,35 @@ QUOTED = [
 ]
 
 
-def strings(*rows: str | None) -> pa.LargeStringArray:
-    """The rows as an Arrow array."""
-    return pa.array(rows, pa.large_string())
-
-
 @pytest.mark.parametrize("text", SLICED)
-def test_the_marker_comes_off(text: str) -> None:
+def test_the_marker_comes_off(kernels, text: str) -> None:
     """Letter case, white space, emphasis, headings and quotes round it do not hide it, and go with it."""
-    assert starts_with_marker(strings(text), MARKER).to_pylist() == [True]
-    assert slice_after_marker(strings(text), MARKER).to_pylist() == [SLICED[text]]
+    assert kernels.starts_with_marker([text], MARKER) == [True]
+    assert kernels.slice_after_marker([text], MARKER) == [SLICED[text]]
 
 
 @pytest.mark.parametrize("text", NOT_SLICED)
-def test_without_the_marker_nothing_changes(text: str) -> None:
+def test_without_the_marker_nothing_changes(kernels, text: str) -> None:
     """Only what a row begins with counts; such rows keep even their white space."""
-    assert starts_with_marker(strings(text), MARKER).to_pylist() == [False]
-    assert slice_after_marker(strings(text), MARKER).to_pylist() == [text]
+    assert kernels.starts_with_marker([text], MARKER) == [False]
+    assert kernels.slice_after_marker([text], MARKER) == [text]
 
 
-def test_null_has_no_marker() -> None:
+def test_null_has_no_marker(kernels) -> None:
     """A null row is false, not null, so that it can be filtered by."""
-    assert starts_with_marker(strings(None, MARKER), MARKER).to_pylist() == [False, True]
+    assert kernels.starts_with_marker([None, MARKER], MARKER) == [False, True]
 
 
-def test_a_marker_may_do_without_a_colon() -> None:
+def test_a_marker_may_do_without_a_colon(kernels) -> None:
     """Signs in a marker are literal, whatever a pattern would make of them."""
-    assert slice_after_marker(strings("[en] Hello", "e Hello"), "[EN]").to_pylist() == ["Hello", "e Hello"]
+    assert kernels.slice_after_marker(["[en] Hello", "e Hello"], "[EN]") == ["Hello", "e Hello"]
 
 
 @pytest.mark.parametrize("marker", ["", "  ", ":"])
-def test_a_marker_needs_words(marker: str) -> None:
+def test_a_marker_needs_words(kernels, marker: str) -> None:
     """A marker of nothing would be found everywhere."""
     with pytest.raises(SettingError, match="marker"):
-        starts_with_marker(strings("a"), marker)
+        kernels.starts_with_marker(["a"], marker)
 
 
 @given(
@@ -124,19 +117,19 @@ def test_a_marker_needs_words(marker: str) -> None:
     dress=st.sampled_from(["{}", "**{}**", "## {}", "\n{}", '"{}"']),
 )
 @settings(max_examples=150, deadline=None)
-def test_after_a_closed_marker_the_text_is_whole(body: str, dress: str) -> None:
+def test_after_a_closed_marker_the_text_is_whole(kernels, body: str, dress: str) -> None:
     """Where what was opened before the marker is closed after it, all that follows is kept."""
     text = f"{dress.format(MARKER)} {body}"
-    assert slice_after_marker(strings(text), MARKER).to_pylist() == [body.strip()]
+    assert kernels.slice_after_marker([text], MARKER) == [body.strip()]
 
 
 @pytest.mark.parametrize("text", UNQUOTED)
-def test_enclosing_quotes_go(text: str) -> None:
+def test_enclosing_quotes_go(kernels, text: str) -> None:
     """One pair that encloses the whole comes off, with the white space on both its sides."""
-    assert remove_quotation(strings(text)).to_pylist() == [UNQUOTED[text]]
+    assert kernels.remove_quotation([text]) == [UNQUOTED[text]]
 
 
 @pytest.mark.parametrize("text", QUOTED)
-def test_other_quotes_stay(text: str) -> None:
+def test_other_quotes_stay(kernels, text: str) -> None:
     """Where no one pair encloses the whole, the row stays byte for byte."""
-    assert remove_quotation(strings(text)).to_pylist() == [text]
+    assert kernels.remove_quotation([text]) == [text]

@@ -18,7 +18,7 @@ from .documents import (
     count_words,
     counters,
     documents,
-    either_way,
+    either_place,
     moderately,
     rows_of_text,
     with_single_spaces,
@@ -26,26 +26,26 @@ from .documents import (
 )
 
 
-@either_way
+@either_place
 @given(rows=documents, max_tokens=budgets, count=counters)
 @settings(moderately)
-def test_no_piece_is_over_the_budget(make, rows, max_tokens, count):
+def test_no_piece_is_over_the_budget(kernels, place, rows, max_tokens, count):
     """A piece's recorded count is within the budget and no less than its text's, save for a single character."""
-    pieces = split_overlong(make(rows), max_tokens, count)
-    recorded, real = pieces.token_counts, count(pieces.texts)
-    for text, tokens in zip(pieces.texts.to_pylist(), recorded.tolist(), strict=True):
+    pieces = split_overlong(kernels, place(rows), max_tokens, count)
+    recorded, real = pieces.token_counts, count(array(pieces.texts))
+    for text, tokens in zip(pieces.texts, recorded.tolist(), strict=True):
         assert tokens <= max_tokens or len(text) == 1
     if count is not count_heavy_characters:  # that one holds a space for a token as well, as the addition does
         assert (real <= recorded).all()
     assert recorded.dtype == pieces.parents.dtype == np.int64
 
 
-@either_way
+@either_place
 @given(rows=documents, max_tokens=budgets, count=counters)
 @settings(moderately)
-def test_pieces_lose_white_space_alone(make, rows, max_tokens, count):
+def test_pieces_lose_white_space_alone(kernels, place, rows, max_tokens, count):
     """The pieces of a row are the row in order: only white space is lost, and none is invented."""
-    pieces = split_overlong(make(rows), max_tokens, count)
+    pieces = split_overlong(kernels, place(rows), max_tokens, count)
     for row, group in zip(rows, by_parent(pieces.texts, pieces.parents, len(rows)), strict=True):
         assert group, "every row has a piece"
         if row is not None:
@@ -53,48 +53,48 @@ def test_pieces_lose_white_space_alone(make, rows, max_tokens, count):
             assert all(with_single_spaces(piece) in with_single_spaces(row) for piece in group)
 
 
-@either_way
+@either_place
 @given(rows=documents, max_tokens=budgets, count=counters)
 @settings(moderately)
-def test_rows_within_the_budget_stay_as_they_are(make, rows, max_tokens, count):
+def test_rows_within_the_budget_stay_as_they_are(kernels, place, rows, max_tokens, count):
     """A row that fits is one piece, letter for letter, with the count it had."""
-    texts = make(rows)
-    counts = count(texts)
-    pieces = split_overlong(texts, max_tokens, count)
+    counts = count(array(rows))
+    pieces = split_overlong(kernels, place(rows), max_tokens, count)
     groups = by_parent(pieces.texts, pieces.parents, len(rows))
     for at in np.flatnonzero(counts <= max_tokens).tolist():
         assert groups[at] == [rows[at]]
         assert pieces.token_counts[pieces.parents == at].tolist() == [counts[at]]
 
 
-@either_way
+@either_place
 @given(rows=st.lists(rows_of_text, max_size=8), max_tokens=budgets, count=counters)
 @settings(moderately)
-def test_pieces_of_one_row_do_not_fit_together(make, rows, max_tokens, count):
+def test_pieces_of_one_row_do_not_fit_together(kernels, place, rows, max_tokens, count):
     """Packing the pieces of one row once more joins none of them, so later packing does not undo the cut."""
-    pieces = split_overlong(make(rows), max_tokens, count)
+    pieces = split_overlong(kernels, place(rows), max_tokens, count)
     starts_row = np.diff(pieces.parents, prepend=-1) > 0
     again = segments.pack(pieces.token_counts, starts_row, max_tokens=max_tokens)
     assert again.tolist() == list(range(len(pieces.texts)))
 
 
-def split_overlong(texts, max_tokens, count) -> overlong.Pieces:
-    return overlong.split_overlong(texts, count(texts), max_tokens=max_tokens, count=count)
+def split_overlong(kernels, rows, max_tokens, count) -> overlong.Pieces:
+    """The pieces of rows, their texts as a list."""
+    return kernels.split_overlong(rows, count(array(rows)), max_tokens=max_tokens, count=count)
 
 
 def test_where_nothing_is_overlong_nothing_is_copied():
     """The very same array comes back where all rows fit."""
     texts = array(["short", None, ""])
-    pieces = split_overlong(texts, 5, count_quarters)
+    pieces = overlong.split_overlong(texts, count_quarters(texts), max_tokens=5, count=count_quarters)
     assert pieces.texts is texts
     assert pieces.parents.tolist() == [0, 1, 2]
 
 
-def test_a_line_is_cut_as_gently_as_can_be():
+def test_a_line_is_cut_as_gently_as_can_be(kernels):
     """Sentences stay whole where they fit, words where a sentence does not, and small neighbours share a piece."""
     text = "A b. C d e. One two three four five six seven. X. Y."
-    pieces = split_overlong(array(["before", text, "after"]), 5, count_words)
-    assert pieces.texts.to_pylist() == [
+    pieces = split_overlong(kernels, ["before", text, "after"], 5, count_words)
+    assert pieces.texts == [
         "before",
         "A b.",
         "C d e.",
@@ -107,61 +107,61 @@ def test_a_line_is_cut_as_gently_as_can_be():
     assert pieces.parents.tolist() == [0, 1, 1, 1, 1, 1, 2]
 
 
-def test_a_line_without_spaces_gets_none():
+def test_a_line_without_spaces_gets_none(kernels):
     """Chinese sentences are joined as they stood: the pieces end to end are the line."""
     line = "这是第一句话。第二句！“第三句？”" * 20
-    pieces = split_overlong(array([line]), 30, count_quarters)
-    assert "".join(pieces.texts.to_pylist()) == line
-    assert all(piece[-1] in "。！”" for piece in pieces.texts.to_pylist())
+    pieces = split_overlong(kernels, [line], 30, count_quarters)
+    assert "".join(pieces.texts) == line
+    assert all(piece[-1] in "。！”" for piece in pieces.texts)
     assert pieces.token_counts.max() <= 30
 
 
-def test_a_space_between_wide_sentences_is_kept():
+def test_a_space_between_wide_sentences_is_kept(kernels):
     """White space dropped after a wide stop comes back as one space, and only there."""
-    pieces = split_overlong(array(["一。 二。三。" + "四" * 20]), 7, count_heavy_characters)
-    assert pieces.texts.to_pylist()[0] == "一。 二。三。"
+    pieces = split_overlong(kernels, ["一。 二。三。" + "四" * 20], 7, count_heavy_characters)
+    assert pieces.texts[0] == "一。 二。三。"
 
 
-def test_a_word_of_ten_thousand_letters_is_cut_by_characters():
+def test_a_word_of_ten_thousand_letters_is_cut_by_characters(kernels):
     """A word without a place to cut is cut anywhere, into full pieces, and nothing of it is lost."""
     word = "".join(map(chr, np.random.default_rng(0).integers(0x61, 0x7A, 10_000)))
-    pieces = split_overlong(array([f"Look: {word} there."]), 100, count_quarters)
-    texts = pieces.texts.to_pylist()
+    pieces = split_overlong(kernels, [f"Look: {word} there."], 100, count_quarters)
+    texts = pieces.texts
     assert without_space("".join(texts)) == f"Look:{word}there."
     assert pieces.token_counts.max() <= 100
     assert len(texts) <= 10_000 / 350 + 2, "chunks of 25 letters are 7 toy tokens, 14 of them a full piece"
 
 
-def test_a_character_over_the_budget_stands_alone():
+def test_a_character_over_the_budget_stands_alone(kernels):
     """The one piece that may be over the budget is a single character."""
-    pieces = split_overlong(array(["ab是是c"]), 3, count_heavy_characters)
-    assert pieces.texts.to_pylist() == ["ab", "是", "是", "c"]
+    pieces = split_overlong(kernels, ["ab是是c"], 3, count_heavy_characters)
+    assert pieces.texts == ["ab", "是", "是", "c"]
     assert pieces.token_counts.tolist() == [2, 9, 9, 1]
 
 
-def test_a_long_row_of_blanks_becomes_one_empty_piece():
+def test_a_long_row_of_blanks_becomes_one_empty_piece(kernels):
     """A row with nothing but white space to cut keeps a piece, so that no row goes missing."""
-    pieces = split_overlong(array(["x", " \t" * 40, "y"]), 4, count_quarters)
-    assert pieces.texts.to_pylist() == ["x", "", "y"]
+    pieces = split_overlong(kernels, ["x", " \t" * 40, "y"], 4, count_quarters)
+    assert pieces.texts == ["x", "", "y"]
     assert pieces.token_counts.tolist() == [1, 0, 1]
 
 
-def test_a_budget_of_nothing_is_refused():
+def test_a_budget_of_nothing_is_refused(kernels):
     """No text fits into no tokens."""
     with pytest.raises(ValueError, match="max_tokens is 0"):
-        split_overlong(array(["a"]), 0, count_words)
+        split_overlong(kernels, ["a"], 0, count_words)
 
 
-@either_way
+@either_place
 @pytest.mark.parametrize("rows", [[], [None], [None, None]])
-def test_nothing_and_nulls_are_never_overlong(make, rows):
+def test_nothing_and_nulls_are_never_overlong(kernels, place, rows):
     """Zero rows and rows of null alone are legal, and come back as they were."""
-    assert split_overlong(make(rows), 3, count_quarters).texts.to_pylist() == rows
+    assert split_overlong(kernels, place(rows), 3, count_quarters).texts == rows
 
 
-def test_a_null_is_never_overlong():
+def test_a_null_is_never_overlong(kernels):
     """A null passes through whatever count it was given, beside a row that is cut."""
-    texts = array([None, "one two three"])
-    pieces = overlong.split_overlong(texts, np.array([99, 3]), max_tokens=2, count=count_words)
-    assert pieces.texts.to_pylist() == [None, "one", "two", "three"]
+    rows = [None, "one two three"]
+    pieces = kernels.split_overlong(rows, np.array([99, 3]), max_tokens=2, count=count_words)
+    assert pieces.texts == [None, "one", "two", "three"]
     assert pieces.token_counts.tolist() == [99, 1, 1, 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -144,20 +144,29 @@ def test_long_runs_end(text: str) -> None:
 
 
 def test_chosen_pairs() -> None:
-    """A choice depends on the generator alone, has no pair twice, and leaves the list it was given."""
+    """A choice depends on what it is drawn by alone, has no pair twice, and leaves the list it was given."""
     pairs = [(str(number), "a") for number in range(20)]
-    chosen = choose_pairs(pairs, keep=5, rng=random.Random(3))
-    assert chosen == choose_pairs(pairs, keep=5, rng=random.Random(3))
-    assert chosen != choose_pairs(pairs, keep=5, rng=random.Random(4))
+    chosen = choose_pairs(pairs, keep=5, draw="3")
+    assert chosen == choose_pairs(pairs, keep=5, draw="3")
+    assert chosen != choose_pairs(pairs, keep=5, draw="4")
     assert len(set(chosen)) == 5
     assert set(chosen) < set(pairs)
     assert pairs == sorted(pairs, key=lambda pair: int(pair[0]))
 
 
+def test_every_pair_is_drawn_as_often() -> None:
+    """Over many rows each of forty pairs, more than one digest ranks, comes first and is kept about equally often."""
+    pairs = [(str(number), "a") for number in range(40)]
+    drawn = [choose_pairs(pairs, keep=10, draw=f"0|diverse_qa|{row}") for row in range(4000)]
+    firsts, kept = Counter(chosen[0] for chosen in drawn), Counter(pair for chosen in drawn for pair in chosen)
+    assert all(50 < firsts[pair] < 160 for pair in pairs)  # 100 expected, 6 standard deviations
+    assert all(830 < kept[pair] < 1170 for pair in pairs)  # 1000 expected
+
+
 @pytest.mark.parametrize(("keep", "kept"), [(0, 0), (-1, 0), (1, 1), (9, 2)])
 def test_never_more_than_there_are(keep: int, kept: int) -> None:
     """Asking for more pairs than there are gives all of them; for none, none."""
-    assert len(choose_pairs([("a", "b"), ("c", "d")], keep=keep, rng=random.Random(0))) == kept
+    assert len(choose_pairs([("a", "b"), ("c", "d")], keep=keep, draw="0")) == kept
 
 
 @pytest.mark.parametrize(("tokens", "pairs"), [(0, 1), (14, 1), (29, 1), (30, 2), (150, 10), (1000, 66)])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemocc_dask.text import segments
-from nemocc_dask.text.overlong import split_overlong
 
-from .documents import array, budgets, by_parent, count_quarters, documents, either_way, moderately, rows_of_text
+from .documents import array, budgets, by_parent, count_quarters, documents, either_place, moderately, rows_of_text
 
 
 def packed_by_hand(counts: list[int], starts_group: list[bool], max_tokens: int) -> list[list[int]]:
@@ -30,13 +28,13 @@ def packed_by_hand(counts: list[int], starts_group: list[bool], max_tokens: int)
     return runs
 
 
-@either_way
+@either_place
 @given(rows=documents)
 @settings(moderately)
-def test_newlines_are_those_of_plain_python(make, rows):
+def test_newlines_are_those_of_plain_python(kernels, place, rows):
     """Newlines are normalised exactly as replacing the pair first and the lone one then would."""
     expected = [None if row is None else row.replace("\r\n", "\n").replace("\r", "\n") for row in rows]
-    assert segments.normalize_newlines(make(rows)).to_pylist() == expected
+    assert kernels.normalize_newlines(place(rows)) == expected
 
 
 def test_without_carriage_returns_nothing_is_copied():
@@ -45,33 +43,31 @@ def test_without_carriage_returns_nothing_is_copied():
     assert segments.normalize_newlines(texts) is texts
 
 
-@either_way
+@either_place
 @given(rows=documents, separator=st.sampled_from(["\n", " ", "是", ".。"]))
 @settings(moderately)
-def test_split_is_that_of_plain_python(make, rows, separator):
+def test_split_is_that_of_plain_python(kernels, place, rows, separator):
     """Each row's parts are those of str.split, empty ones too, and a null row has none."""
-    parts = segments.split(make(rows), separator)
+    parts = kernels.split(place(rows), separator)
     expected = [[] if row is None else row.split(separator) for row in rows]
     assert by_parent(parts.texts, parts.parents, len(rows)) == expected
     assert parts.parents.dtype == np.int64
 
 
-@either_way
+@either_place
 @given(rows=st.lists(rows_of_text, max_size=8))
 @settings(moderately)
-def test_joining_what_was_split_gives_the_rows_again(make, rows):
+def test_joining_what_was_split_gives_the_rows_again(kernels, place, rows):
     """Split and join are exact opposites, blank lines and empty rows included."""
-    parts = segments.split(make(rows), "\n")
+    parts = kernels.split(place(rows), "\n")
     starts = np.flatnonzero(np.diff(parts.parents, prepend=-1))
-    joined = segments.join(parts.texts, starts, separator="\n")
-    assert joined.to_pylist() == rows
-    assert joined.type == pa.large_string()
+    assert kernels.join(parts.texts, starts, separator="\n") == rows
 
 
-def test_an_empty_separator_is_refused():
+def test_an_empty_separator_is_refused(kernels):
     """There is no splitting at nothing."""
     with pytest.raises(ValueError, match="separator"):
-        segments.split(array(["a"]), "")
+        kernels.split(["a"], "")
 
 
 elements = st.lists(st.tuples(rows_of_text, st.integers(0, 9), st.booleans()), max_size=40)
@@ -79,15 +75,15 @@ elements = st.lists(st.tuples(rows_of_text, st.integers(0, 9), st.booleans()), m
 
 @given(elements=elements, max_tokens=budgets)
 @settings(moderately)
-def test_packing_and_joining_are_those_done_by_hand(elements, max_tokens):
+def test_packing_and_joining_are_those_done_by_hand(kernels, elements, max_tokens):
     """Runs and joined texts are those of the obvious loop with a separator of one token."""
     texts, counts, starts_group = [list(column) for column in zip(*elements, strict=True)] or [[], [], []]
     runs = packed_by_hand(counts, starts_group, max_tokens)
     starts = segments.pack(np.array(counts, np.int64), np.array(starts_group, bool), max_tokens=max_tokens)
     assert starts.tolist() == [run[0] for run in runs]
     assert starts.dtype == np.int64
-    joined = segments.join(array(texts), starts, separator="\n")
-    assert joined.to_pylist() == ["\n".join(texts[position] for position in run) for run in runs]
+    joined = kernels.join(texts, starts, separator="\n")
+    assert joined == ["\n".join(texts[position] for position in run) for run in runs]
 
 
 @given(elements=elements, max_tokens=budgets, separators=st.lists(st.integers(0, 3), min_size=40, max_size=40))
@@ -108,29 +104,29 @@ def test_a_run_stays_in_budget_and_in_its_group(elements, max_tokens, separators
 
 @given(rows=st.lists(rows_of_text, min_size=1, max_size=8), max_tokens=budgets, data=st.data())
 @settings(moderately)
-def test_segments_do_not_depend_on_how_rows_are_batched(rows, max_tokens, data):
+def test_segments_do_not_depend_on_how_rows_are_batched(kernels, rows, max_tokens, data):
     """Documents segmented together and in two slices of the same array give the same segments."""
-    texts = array(rows)
     cut = data.draw(st.integers(0, len(rows)))
-    together = segmented(texts, max_tokens)
-    assert segmented(texts[:cut], max_tokens) + segmented(texts[cut:], max_tokens) == together
+    together = segmented(kernels, rows, max_tokens)
+    assert segmented(kernels, rows[:cut], max_tokens) + segmented(kernels, rows[cut:], max_tokens) == together
 
 
-def segmented(texts: pa.LargeStringArray, max_tokens: int) -> list[tuple[str, int]]:
-    lines = segments.split(segments.normalize_newlines(texts), "\n")
-    pieces = split_overlong(lines.texts, count_quarters(lines.texts), max_tokens=max_tokens, count=count_quarters)
+def segmented(kernels, rows: list[str], max_tokens: int) -> list[tuple[str, int]]:
+    lines = kernels.split(kernels.normalize_newlines(rows), "\n")
+    counts = count_quarters(array(lines.texts))
+    pieces = kernels.split_overlong(lines.texts, counts, max_tokens=max_tokens, count=count_quarters)
     owners = lines.parents[pieces.parents]
     starts_document = np.diff(owners, prepend=-1) > 0
     starts = segments.pack(pieces.token_counts, starts_document, max_tokens=max_tokens)
     numbers = segments.segment_ids(owners[starts], np.zeros(len(starts), bool))
-    joined = segments.join(pieces.texts, starts, separator="\n")
-    return list(zip(joined.to_pylist(), numbers.tolist(), strict=True))
+    joined = kernels.join(pieces.texts, starts, separator="\n")
+    return list(zip(joined, numbers.tolist(), strict=True))
 
 
-def test_a_null_is_not_joined():
+def test_a_null_is_not_joined(kernels):
     """A null among the texts is refused, even where nothing would be joined to it."""
     with pytest.raises(ValueError, match="1 of 2 texts are null"):
-        segments.join(array(["a", None]), np.array([0, 1]), separator="\n")
+        kernels.join(["a", None], np.array([0, 1]), separator="\n")
 
 
 def test_runs_of_one_are_not_copied():
@@ -148,15 +144,13 @@ def test_segment_ids_skip_a_number_at_a_gap():
     assert numbers.dtype == np.int64
 
 
-@either_way
+@either_place
 @pytest.mark.parametrize("rows", [[], [None], [None, None]])
-def test_nothing_and_nulls_go_through_every_kernel(make, rows):
-    """Zero rows and rows of null alone are legal, and types are the usual ones."""
-    texts = make(rows)
-    parts = segments.split(texts, "\n")
+def test_nothing_and_nulls_go_through_every_kernel(kernels, place, rows):
+    """Zero rows and rows of null alone are legal."""
+    parts = kernels.split(place(rows), "\n")
     assert (len(parts.texts), len(parts.parents)) == (0, 0)
-    assert parts.texts.type == pa.large_string()
-    assert segments.normalize_newlines(texts).to_pylist() == rows
+    assert kernels.normalize_newlines(place(rows)) == rows
     nothing = segments.pack(np.zeros(0, np.int64), np.zeros(0, bool), max_tokens=3)
     assert nothing.tolist() == segments.segment_ids(nothing, np.zeros(0, bool)).tolist() == []
-    assert segments.join(array([]), nothing, separator="\n").type == pa.large_string()
+    assert kernels.join([], nothing, separator="\n") == []

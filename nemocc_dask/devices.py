@@ -1,0 +1,37 @@
+"""How many GPUs there are. The driver is asked, because cuDF can be imported where there is none."""
+
+from __future__ import annotations
+
+from nemocc_dask.errors import SettingError
+
+try:
+    from cuda.bindings import driver
+except ImportError:  # the extra `gpu` is not installed
+    driver = None
+
+
+def cuda_devices() -> int:
+    """The CUDA devices that this process may use; 0 where there is none, no driver, or no library to ask it with.
+
+    >>> cuda_devices() >= 0
+    True
+    """
+    if driver is None:
+        return 0
+    try:
+        began, *_ = driver.cuInit(0)
+        counted, devices = driver.cuDeviceGetCount()
+    except RuntimeError:  # no driver is installed
+        return 0
+    return int(devices) if began == counted == driver.CUresult.CUDA_SUCCESS else 0
+
+
+def check_gpu() -> None:
+    """Raises `SettingError` where this process can use no GPU."""
+    if driver is None:
+        raise SettingError("A GPU is asked for, and cuDF is not installed. Install it: pip install 'nemocc-dask[gpu]'.")
+    if not cuda_devices():
+        raise SettingError(
+            "A GPU is asked for, and there is no CUDA device here that may be used, as its driver says. Leave out "
+            "--gpu, or name a scheduler whose workers have one (--scheduler)."
+        )
