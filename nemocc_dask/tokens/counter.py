@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from nemocc_dask.errors import TokenizerError
 from nemocc_dask.tokens.counting import fastest_exact_count
+from nemocc_dask.tokens.prompts import Messages, Prompts
 from nemocc_dask.tokens.sources import DEFAULT_TOKENIZER, WHAT_THERE_IS, load_tokenizer
 
 
@@ -65,14 +66,31 @@ class TokenCounter:
 
     def count_prompt(self, messages: Sequence[Mapping[str, str]]) -> int:
         """Tokens of a whole prompt as the model sees it: chat template and one BOS included."""
-        return _loaded(self._key, self._source).count_prompt(messages)
+        return _loaded(self._key, self._source).prompts.count_one(messages)
+
+    def count_prompts(self, messages: Messages, documents: pa.LargeStringArray) -> npt.NDArray[np.int64]:
+        """Tokens of the whole prompt round each document, int64 (n,): what `count_prompt` says of each, but fast.
+
+        messages: a document → the chat messages with it in place, as `task.messages(document=document)` makes them.
+        documents: none null, else ValueError.
+
+        Where a chat template does more with a document than put it in its place, such as trim it, every prompt is
+        rendered by itself: exact too, and slow.
+
+        >>> documents = pa.array(["Two words", ""], pa.large_string())
+        >>> TokenCounter().count_prompts(lambda document: [{"role": "user", "content": document}], documents)
+        array([5, 3])
+        """
+        if len(documents) == 0:
+            return np.zeros(0, dtype=np.int64)
+        return _loaded(self._key, self._source).prompts.count(messages, documents)
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """A whole prompt as one text, by the chat template where the tokenizer has one, else one message a line.
 
         Without the BOS token, which an endpoint that completes texts puts there itself.
         """
-        return _loaded(self._key, self._source).render(messages)
+        return _loaded(self._key, self._source).prompts.render_without_bos(messages)
 
 
 def _as_source(source: Any) -> Any:
@@ -113,27 +131,4 @@ class _Loaded:
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint_of(tokenizer)
         self.count = fastest_exact_count(tokenizer)
-
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
-        if self.tokenizer.chat_template:
-            return _render(self.tokenizer, messages).removeprefix(self.tokenizer.bos_token or "")
-        return "\n".join(message["content"] for message in messages)
-
-    def count_prompt(self, messages: Sequence[Mapping[str, str]]) -> int:
-        if self.tokenizer.chat_template:
-            return len(self.tokenizer.encode(_render(self.tokenizer, messages), add_special_tokens=False))
-        return len(self.tokenizer.encode("\n".join(message["content"] for message in messages)))
-
-
-def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
-    """The prompt as text. A template that knows no system role gets its words at the head of the user's message."""
-    from jinja2 import TemplateError
-
-    def rendered(turns: Sequence[Mapping[str, str]]) -> str:
-        return str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True))
-
-    try:
-        return rendered(messages)
-    except TemplateError:
-        words = "\n\n".join(message["content"] for message in messages)
-        return rendered([{"role": "user", "content": words}])
+        self.prompts = Prompts(tokenizer, self.count)

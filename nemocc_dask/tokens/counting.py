@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nemocc_dask.tokens.encoder import Gigatoken
+from nemocc_dask.tokens.pieces import slices
+from nemocc_dask.tokens.sample import sample
+
 log = logging.getLogger(__name__)
 
-GIGATOKEN_CACHE_BYTES = 256_000_000
-"""gigatoken 0.10 keeps every distinct word it has met; after this much text the encoder is made anew."""
-
 BATCH_ROWS = 1_000
-"""Rows handed to Hugging Face at once: its result holds whole encodings, some 100 bytes a token."""
+BATCH_BYTES = 4_000_000
+"""Rows, and bytes of text, handed to Hugging Face at once: its result holds whole encodings, some 100 bytes a token."""
 
 Count = Callable[[pa.LargeStringArray], npt.NDArray[np.int64]]
 """Texts (n,) → tokens of each without special tokens, int64 (n,); a null text has 0."""
@@ -26,9 +28,10 @@ Count = Callable[[pa.LargeStringArray], npt.NDArray[np.int64]]
 def fastest_exact_count(tokenizer: Any) -> Count:
     """gigatoken where it counts a sample as Hugging Face does, else Hugging Face; a fallback is said once."""
     slow = hugging_face_count(tokenizer)
+    texts = pa.array(sample(tokenizer.backend_tokenizer.get_added_tokens_decoder().values()), pa.large_string())
     try:
-        fast = _gigatoken_count(tokenizer)
-        disagreements = int((fast(_SAMPLE) != slow(_SAMPLE)).sum())
+        fast: Count = Gigatoken(tokenizer).count
+        disagreements = int((fast(texts) != slow(texts)).sum())
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as refusal:  # noqa: BLE001 - what it cannot read, its Rust side panics at in many ways
@@ -36,7 +39,7 @@ def fastest_exact_count(tokenizer: Any) -> Count:
         return slow
     if disagreements:
         log.warning(
-            "gigatoken differs on %d of %d samples; counting with Hugging Face, slower.", disagreements, len(_SAMPLE)
+            "gigatoken differs on %d of %d samples; counting with Hugging Face, slower.", disagreements, len(texts)
         )
         return slow
     return fast
@@ -48,67 +51,25 @@ def _first_line(error: BaseException) -> str:
 
 def hugging_face_count(tokenizer: Any) -> Count:
     """Counts in batches with the tokenizer itself: slower, and right by definition."""
-    encode = tokenizer.backend_tokenizer.encode_batch_fast
+    backend = tokenizer.backend_tokenizer
+
+    def lengths(texts: pa.LargeStringArray) -> Iterator[int]:
+        nonlocal backend
+        for part in slices(texts, max_bytes=BATCH_BYTES, max_rows=BATCH_ROWS):
+            if backend.truncation or backend.padding:  # of the file, or by a call of whoever else has the tokenizer
+                backend = _without_limits(backend)
+            yield from map(len, backend.encode_batch_fast(texts[part].to_pylist(), add_special_tokens=False))
 
     def count(texts: pa.LargeStringArray) -> npt.NDArray[np.int64]:
-        rows = pc.fill_null(texts, "").to_pylist()
-        batches = (rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))
-        encodings = (encoding for batch in batches for encoding in encode(batch, add_special_tokens=False))
-        return np.fromiter((len(encoding) for encoding in encodings), dtype=np.int64, count=len(rows))
+        return np.fromiter(lengths(pc.fill_null(texts, "")), dtype=np.int64, count=len(texts))
 
     return count
 
 
-def _gigatoken_count(tokenizer: Any) -> Count:
-    import awkward as ak
-    import gigatoken
-
-    encoder = gigatoken.Tokenizer(tokenizer.backend_tokenizer)
-    seen_bytes = 0
-
-    def count(texts: pa.LargeStringArray) -> npt.NDArray[np.int64]:
-        nonlocal encoder, seen_bytes
-        seen_bytes += texts.nbytes
-        if seen_bytes > GIGATOKEN_CACHE_BYTES:
-            encoder, seen_bytes = gigatoken.Tokenizer(tokenizer.backend_tokenizer), texts.nbytes
-        ids = encoder.encode_batch(ak.from_arrow(_without_validity(texts)), parallel=False)
-        return np.asarray(ak.num(ids), dtype=np.int64)
-
-    return count
-
-
-def _without_validity(texts: pa.LargeStringArray) -> pa.LargeStringArray:
-    """The texts, null ones empty, with no bitmap of nulls: on a slice of an array with one gigatoken 0.10 panics."""
-    filled = pc.fill_null(texts, "")
-    _, offsets, characters = filled.buffers()
-    return pa.LargeStringArray.from_buffers(len(filled), offsets, characters, None, 0, filled.offset)
-
-
-_SAMPLE = pa.array(
-    [
-        "",
-        " ",
-        "A plain sentence, with a comma; and 1234567 digits.",
-        "  leading, trailing and   inner white space \t\n\n\n with breaks\r\n ",
-        "def my_snake_case(self, **kwargs) -> None:\n    return self.__init__(x=2 * 3)\n",
-        "Ça coûte 12,50 € à l'été; naïve façade, œuvre",
-        "Größe, Straße, Übung – „Zitat“ … ‚so‘",
-        "¿Cuántos años tenía él? ¡Muchísimos!",
-        "Съешь ещё этих мягких французских булок",
-        "敏捷的棕色狐狸跳过了懒狗。「引用」１２３",
-        "いろはにほへと ちりぬるを。カタカナ",
-        "다람쥐 헌 쳇바퀴에 타고파",
-        "نص عربي قصير مع أرقام ١٢٣",
-        "यह एक वाक्य है",
-        "👩‍👩‍👧‍👦 family, 🇫🇷 flag, 👍🏽 thumb",
-        "don't can't we'll I'M THEY'RE it's",
-        "$\\sum_{i=1}^{n} x_i^2 \\le \\frac{a}{b}$",
-        "https://example.org/a_b/c?d=e&f=%20g#h",
-        "a" * 300,
-        "=" * 70 + "\n" + "- " * 40,
-        "e\u0301 \u00a0 \u200b \ufeff \u2028 zero width",
-        "<s> </s> [INST] <|endoftext|> <|im_start|>user<|im_end|> <unk> <pad>",
-    ],
-    pa.large_string(),
-)
-"""Eight scripts, code, maths, long runs, odd spaces, special tokens: where tokenizers are known to differ."""
+def _without_limits(backend: Any) -> Any:
+    """A copy that cuts nothing off and fills nothing up."""
+    whole = type(backend).from_str(backend.to_str())
+    whole.no_truncation()
+    whole.no_padding()
+    whole.encode_special_tokens = backend.encode_special_tokens
+    return whole

@@ -1,0 +1,151 @@
+"""Whole prompts as an endpoint sees them: rendered one by one, or a column of documents within the same fixed words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nemocc_dask.tokens.counting import Count
+from nemocc_dask.tokens.pieces import slices
+
+BATCH_BYTES = 32_000_000
+"""Prompts are put together in batches of so much text at most, or of one document where that is longer."""
+
+FIXED_WORDS_KEPT = 64
+"""Prompts whose fixed words are remembered: one for each task, and a server may have many."""
+
+Message = Mapping[str, str]
+Messages = Callable[[str], Sequence[Message]]
+"""A document → the chat messages with it in place."""
+
+
+class Prompts:
+    """Renders and counts prompts with one Hugging Face tokenizer, `count` being the fast way to count whole texts."""
+
+    def __init__(self, tokenizer: Any, count: Count) -> None:
+        self._tokenizer = tokenizer
+        self._count = count
+        self._fixed_words = lru_cache(FIXED_WORDS_KEPT)(self._find_fixed_words)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text of a prompt, by the chat template where there is one, else one message a line."""
+        return _render(self._tokenizer, messages) if self._tokenizer.chat_template else _lines(messages)
+
+    def render_without_bos(self, messages: Sequence[Message]) -> str:
+        """The text of a prompt for an endpoint that puts the BOS token first itself."""
+        text = self.render(messages)
+        return text.removeprefix(self._tokenizer.bos_token or "") if self._tokenizer.chat_template else text
+
+    def count_one(self, messages: Sequence[Message]) -> int:
+        """Tokens of one prompt, by Hugging Face itself."""
+        bare = bool(self._tokenizer.chat_template)  # a template writes BOS and its like itself
+        return len(self._tokenizer.encode(self.render(messages), add_special_tokens=not bare))
+
+    def count(self, messages: Messages, documents: pa.LargeStringArray) -> npt.NDArray[np.int64]:
+        """Tokens of the prompt round each document, int64 (n,): what `count_one` says of each."""
+        if documents.null_count:
+            raise ValueError(f"{documents.null_count} of {len(documents)} documents are null. Drop or fill them.")
+        counts = np.zeros(len(documents), dtype=np.int64)
+        words = self._words_round(messages) if len(documents) else None
+        for part in _batches(documents, words):
+            counts[part] = self._count(self._texts(messages, documents[part], words))
+        return counts + self._added_tokens()
+
+    def _texts(
+        self, messages: Messages, documents: pa.LargeStringArray, words: tuple[str, ...] | None
+    ) -> pa.LargeStringArray:
+        if words is None:
+            return pa.array([self.render(messages(document)) for document in documents.to_pylist()], pa.large_string())
+        pieces: list[Any] = [pa.scalar(words[0], pa.large_string())]
+        for after in words[1:]:
+            pieces += [documents, pa.scalar(after, pa.large_string())]
+        return pc.binary_join_element_wise(*pieces, pa.scalar("", pa.large_string()))
+
+    def _added_tokens(self) -> int:
+        """Tokens that encoding adds to each text by itself: none to one that comes from a chat template."""
+        return 0 if self._tokenizer.chat_template else int(self._tokenizer.num_special_tokens_to_add(pair=False))
+
+    def _words_round(self, messages: Messages) -> tuple[str, ...] | None:
+        """The fixed text before, between and after the places of a document; None where documents change more."""
+        asked = tuple((message["role"], message["content"]) for message in messages(PLACEHOLDER))
+        if any(tuple(map(dict, messages(probe))) != _with(asked, probe) for probe in PROBES):
+            return None
+        return self._fixed_words(asked)
+
+    def _find_fixed_words(self, asked: tuple[tuple[str, str], ...]) -> tuple[str, ...] | None:
+        words = tuple(self.render(_with(asked, PLACEHOLDER)).split(PLACEHOLDER))
+        template = self._tokenizer.get_chat_template() if self._tokenizer.chat_template else ""
+        probes = (*PROBES, *self._tokenizer.all_special_tokens, *_probes_of(template))
+        fixed = len(words) > 1 and all(self.render(_with(asked, probe)) == probe.join(words) for probe in probes)
+        return words if fixed else None
+
+
+def _batches(documents: pa.LargeStringArray, words: tuple[str, ...] | None) -> Iterator[slice]:
+    """Slices of the documents whose prompts are at most `BATCH_BYTES` together, or of one that is more by itself."""
+    times, around = (1, 0) if words is None else (len(words) - 1, sum(len(word.encode()) for word in words))
+    return slices(documents, max_bytes=BATCH_BYTES, times=times, around=around)
+
+
+def _lines(messages: Sequence[Message]) -> str:
+    return "\n".join(message["content"] for message in messages)
+
+
+def _render(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """The prompt as text. A template that knows no system role gets its words at the head of the user's message."""
+    from jinja2 import TemplateError
+
+    def rendered(turns: Sequence[Message]) -> str:
+        return str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True))
+
+    try:
+        return rendered(messages)
+    except TemplateError:
+        words = "\n\n".join(message["content"] for message in messages)
+        return rendered([{"role": "user", "content": words}])
+
+
+# --- what a document might change in a template besides itself --------------------------------------------------------
+
+PLACEHOLDER = "\ue000a document\ue001"
+"""Stands for a document while a template is looked at. In lower case, which a template that raises it would change."""
+
+PROBES = (
+    *("", "x", " ", " x ", "\n\nx\n\n", "\tx\r\n", "\u00a0x\u2003", "\\n\\\\", "\x00\x07", "Ab ß İ ﬁ", "e\u0301 👩‍👧"),
+    *("{document}", "{{ x }}", "{% if x %}", "{# x #}", "{}{0}%s$1\\1", "<b>&amp;'\"</b>", "```\nx\n```", "1" * 40),
+    *("<think>x</think>y", "</think>", "<tool_call>x</tool_call>", "[INST] x [/INST]", "x " * 20_000),
+)
+"""Texts that templates are known to trim, escape, cut, or take for something else."""
+
+
+def _probes_of(template: str) -> Iterator[str]:
+    """Every text that a template might look for in a message: at its head, at its end, inside, or both at its ends."""
+    from jinja2 import Environment
+
+    words = [(kind, word) for _, kind, word in Environment().lex(template) if kind != "whitespace"]
+    literals = {_literal(word) for kind, word in words if kind == "string"} - {""}
+    for literal in sorted(literals):
+        yield from (literal, f"{literal}x", f"x{literal}", f"x{literal}y{literal}z")
+    for head, tail in product(_asked_of(words, "startswith"), _asked_of(words, "endswith")):
+        yield f"{head}x{tail}"
+
+
+def _asked_of(words: Sequence[tuple[str, str]], method: str) -> set[str]:
+    """The literals that a method of a text is called with."""
+    calls = zip(words, words[2:], strict=False)
+    return {_literal(word) for (_, name), (kind, word) in calls if name == method and kind == "string"}
+
+
+def _literal(quoted: str) -> str:
+    """What a text between quotes says, read as jinja does."""
+    return quoted[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
+
+
+def _with(asked: tuple[tuple[str, str], ...], document: str) -> tuple[dict[str, str], ...]:
+    return tuple({"role": role, "content": content.replace(PLACEHOLDER, document)} for role, content in asked)
