@@ -34,8 +34,9 @@ from nemocc_dask.generate import check_tokenizer
 from nemocc_dask.llm import Store
 from nemocc_dask.pipeline import documents_together, map_partitions, map_ranges
 from nemocc_dask.postprocess import postprocess
-from nemocc_dask.preprocess import SEPARATOR, Overlong, join_segments, split_documents
+from nemocc_dask.preprocess import join_segments, split_documents
 from nemocc_dask.route import Route, quality_routes
+from nemocc_dask.segmenting import SEPARATOR, Overlong
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.synthesize import Recipe, routes_of
 from nemocc_dask.tasks import Task, find_task
@@ -92,16 +93,17 @@ class Nemocc:
         min_tokens: int | None = None,
         max_tokens: int | None = None,
         tokenizer: Any = None,
+        field: str = columns.TEXT,
         count_field: str = columns.DOCUMENT_TOKENS,
     ) -> Any:
-        """Count the tokens of `text` into `count_field` (int64) and keep rows within the bounds, both inclusive.
+        """Count the tokens of `field` into `count_field` (int64) and keep rows within the bounds, both inclusive.
 
         >>> docs = pd.DataFrame({"text": ["one", "one two three"]})
         >>> Nemocc(docs).filter_tokens(min_tokens=2)["document_token_count"].tolist()
         [3]
         """
         return self._through(
-            in_tokens, "filter-tokens", tokenizer=TokenCounter(tokenizer), count_column=count_field,
+            in_tokens, "filter-tokens", tokenizer=TokenCounter(tokenizer), field=field, count_column=count_field,
             min_tokens=min_tokens, max_tokens=max_tokens,
         )  # fmt: skip
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome
+from nemocc_dask.settings import MAX_DOCUMENT_BYTES
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.text.engine import Frame, Mask, frames_of
 
 
-def admit(frame: Frame, *, duplicated: Mask | None = None) -> Outcome:
-    """Reject rows with a null or repeated `id`, or a null or blank `text`. Stage `read`, in documents.
+def admit(frame: Frame, *, duplicated: Mask | None = None, max_document_bytes: int = MAX_DOCUMENT_BYTES) -> Outcome:
+    """Reject rows with a null or repeated `id`, or a null, blank or too large `text`. Stage `read`, in documents.
 
     duplicated: bool (n,), True where a row repeats the id of an earlier one; None looks within this partition only.
+    max_document_bytes: of a text in UTF-8; larger ones are rejected as `document_too_large`, their size in `detail`.
 
     Raises `ColumnNotFoundError` where `id` or `text` is missing.
 
@@ -28,6 +31,9 @@ def admit(frame: Frame, *, duplicated: Mask | None = None) -> Outcome:
     sieve.reject(nulls, "null_id")
     sieve.reject(repeated[~nulls], "duplicate_id")
     sieve.reject(frames_of(frame).is_null(sieve.frame, columns.TEXT), "null_text")
+    sizes = frames_of(frame).byte_counts(frames_of(frame).texts(sieve.frame, columns.TEXT))
+    told = pa.array([f"{size:,} bytes" if size > max_document_bytes else None for size in sizes.tolist()], pa.string())
+    sieve.reject(sizes > max_document_bytes, "document_too_large", detail=told)
     sieve.reject(_is_blank(sieve.frame), "empty_text")
     return sieve.outcome()
 

@@ -17,7 +17,7 @@ from nemocc_dask.accounting import Outcome, StageCount
 from nemocc_dask.admit import admit
 from nemocc_dask.generate import generate, language_rows
 from nemocc_dask.llm import Store
-from nemocc_dask.preprocess import filter_tokens, preprocess
+from nemocc_dask.preprocess import filter_prompts, filter_tokens, preprocess
 from nemocc_dask.route import Route, route
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.synthesize import synthesize
@@ -48,6 +48,8 @@ def _log(say: Callable[..., None], count: StageCount, what: str, reasons: Any) -
 def stored_generate(frame: Frame, *, store: Store | None, **settings: Any) -> Outcome:
     """`generate` with what an earlier computation was answered, where there is a store; ends with its Dask task."""
     settings["should_stop"] = CurrentTask().is_cancelled
+    if settings["tokenizer"]:
+        frame = kept(frame, phase=filter_prompts, task=settings["task"], tokenizer=settings["tokenizer"])
     if store is None:
         what = (settings["task"], settings["endpoint"], settings["config"])
         return _asked_once(generate, frame, what, settings)
@@ -91,8 +93,9 @@ def _asked_once(
 def _fingerprint(frame: Frame, what: Any, endpoint: Endpoint, config: GenerationConfig) -> bytes:
     """Of all that a partition's requests are made of: texts, or, where there are none, languages and row numbers."""
     has_texts = columns.TEXT in frame.columns
-    words = frames_of(frame).texts(frame, columns.TEXT if has_texts else columns.LANGUAGE).to_pylist()
-    numbers = [] if has_texts else frames_of(frame).numbers(frame, columns.ID).tolist()
+    frames = frames_of(frame)
+    words = frames.host(frames.texts(frame, columns.TEXT if has_texts else columns.LANGUAGE)).to_pylist()
+    numbers = [] if has_texts else frames.numbers(frame, columns.ID).tolist()
     settings = repr((what, endpoint.base_urls, endpoint.model, config))
     return hashlib.blake2b(repr((settings, words, numbers)).encode(), digest_size=16).digest()
 
@@ -103,11 +106,17 @@ def in_quality(frame: Frame, *, rule: Route) -> Outcome:
 
 
 def in_tokens(
-    frame: Frame, *, tokenizer: TokenCounter, count_column: str, min_tokens: int | None, max_tokens: int | None
+    frame: Frame,
+    *,
+    tokenizer: TokenCounter,
+    field: str,
+    count_column: str,
+    min_tokens: int | None,
+    max_tokens: int | None,
 ) -> Outcome:
-    """Rows whose text, counted into `count_column`, is within the bounds."""
+    """Rows whose text in `field`, counted into `count_column`, is within the bounds."""
     frames = frames_of(frame)
-    counted = frames.attach(frame, {count_column: tokenizer.count(frames.texts(frame, columns.TEXT))})
+    counted = frames.attach(frame, {count_column: tokenizer.count(frames.host(frames.texts(frame, field)))})
     bounds = {"min_tokens": min_tokens, "max_tokens": max_tokens}
     return filter_tokens(counted, count_column, stage="filter_tokens", unit="rows", name="text", **bounds)
 

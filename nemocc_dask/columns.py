@@ -26,6 +26,9 @@ REPHRASED_DOCUMENT_TOKENS = "rephrased_document_token_count"
 """int64. Tokens of the result in this row."""
 TOKEN_COUNTS = (DOCUMENT_TOKENS, SEGMENT_TOKENS, REPHRASED_SEGMENT_TOKENS, REPHRASED_DOCUMENT_TOKENS)
 
+TRAINING_TOKENS = "training_token_count"
+"""int64. Tokens of the result by the tokenizer of the model to be trained; in shards only where one is named."""
+
 REQUEST_ID = "request_id"
 MODEL = "model"
 FINISH_REASON = "finish_reason"

@@ -152,10 +152,10 @@ class Requests(Sequence[ChatRequest]):
         frames = frames_of(frame)
         self._task, self._config, self._tokenizer, self._rows = task, config, tokenizer, len(frame)
         if task.makes_documents:
-            self._languages = frames.texts(frame, columns.LANGUAGE)
+            self._languages = frames.host(frames.texts(frame, columns.LANGUAGE))
             self._firsts = frames.numbers(frame, columns.ID).astype(np.int64)
         else:
-            self._texts = frames.texts(frame, columns.TEXT)
+            self._texts = frames.host(frames.texts(frame, columns.TEXT))
 
     def __len__(self) -> int:
         return self._rows
@@ -230,7 +230,8 @@ def _drop(sieve: Sieve, each: Sequence[Answer | Failure], task: Task, config: Ge
         sieve.reject(flawed, flaw)
         flaws = [each for each, gone in zip(flaws, flawed, strict=True) if not gone]
     if config.response_format:
-        texts = frames_of(sieve.frame).texts(sieve.frame, task.output_field)
+        frames = frames_of(sieve.frame)
+        texts = frames.host(frames.texts(sieve.frame, task.output_field))
         complaints = check_format(texts.to_pylist(), config.response_format)
         mismatched = np.array([complaint is not None for complaint in complaints], dtype=np.bool_)
         sieve.reject(mismatched, "wrong_format", detail=_texts(complaints))

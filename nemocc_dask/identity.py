@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from nemocc_dask.generate import recipe_of
-from nemocc_dask.io.read import file_size
+from nemocc_dask.io.files import file_size
+from nemocc_dask.io.parts import PARTITION_BYTES
 from nemocc_dask.resolve import Tasks
 from nemocc_dask.settings import FROM_ENVIRONMENT, Job
 from nemocc_dask.synthesize import with_answer_bound
@@ -28,6 +29,7 @@ _SETTINGS = (
     "overlong",
     "output_format",
     "rows_per_partition",
+    "max_document_bytes",
     "api",
 )
 
@@ -35,10 +37,12 @@ HIDDEN = "***"
 _PASSWORD = re.compile(r"(?<=://)[^/@]+(?=@)")
 
 
-def identity_of(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: Sequence[str]) -> Record:
+def identity_of(
+    job: Job, tasks: Tasks, tokenizer: TokenCounter, count_with: TokenCounter | None, files: Sequence[str]
+) -> Record:
     """All that the shards of a job follow from. Not: where requests go, how fast, and how much they may cost.
 
-    files: the job's inputs, each of which counts by its name and size.
+    count_with: tokenizer of the model to be trained. files: the job's inputs; each counts by its name and size.
     """
     bounds = [
         {"tasks": [find_task(task).name for task in each.tasks], "above": each.above, "at_most": each.at_most}
@@ -51,6 +55,8 @@ def identity_of(job: Job, tasks: Tasks, tokenizer: TokenCounter, files: Sequence
         "model": job.model,
         "sampling": job.generation().model_dump(),
         "tokenizer": tokenizer.fingerprint,
+        "count_with": count_with and count_with.fingerprint,
+        "partition_bytes": PARTITION_BYTES,
         **{name: getattr(job, name) for name in _SETTINGS},
     }
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from nemocc_dask.again import Again
 from nemocc_dask.books import DONE, INTERRUPTED, REPLACING, RUNNING, STOPPED, Beginning, Books
+from nemocc_dask.clusters import gpu_cluster, local_cluster, requests_per_process, running_cluster
 from nemocc_dask.errors import JobError, NemoccError, OutputError
 from nemocc_dask.identity import recipes_of
 from nemocc_dask.io.accounts import check_identity
@@ -21,12 +22,12 @@ from nemocc_dask.io.manifest import (
     remove_empty_rejects,
     remove_results,
 )
-from nemocc_dask.io.read import plan_parts
+from nemocc_dask.io.parts import plan_parts
 from nemocc_dask.io.scan import find_repeated_ids
 from nemocc_dask.llm import check_endpoint
 from nemocc_dask.order import Order
 from nemocc_dask.partition import Plan, Work
-from nemocc_dask.pipeline import local_cluster, requests_per_process, run_partitions, running_cluster
+from nemocc_dask.pipeline import run_partitions
 from nemocc_dask.renewal import agree, change_of, tasks_to_clear
 from nemocc_dask.settings import Job
 from nemocc_dask.worker import OutOfBudgetError
@@ -218,5 +219,7 @@ class _Run:
 
     def _cluster(self) -> AbstractContextManager[Any]:
         if self.job.scheduler or self.job.scheduler_file:
-            return running_cluster(self.job.scheduler, self.job.scheduler_file)
+            return running_cluster(self.job.scheduler, self.job.scheduler_file, gpu=self.job.gpu)
+        if self.job.gpu:
+            return gpu_cluster()
         return local_cluster(self.job.workers, self.job.threads_per_worker)

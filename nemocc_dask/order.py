@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from nemocc_dask.again import Again
+from nemocc_dask.devices import check_gpu
 from nemocc_dask.identity import bound, identity_of
+from nemocc_dask.io.files import find_files
 from nemocc_dask.io.manifest import RESPONSES
-from nemocc_dask.io.read import Part, find_files
+from nemocc_dask.io.parts import Part
 from nemocc_dask.io.scan import Columns, find_columns
 from nemocc_dask.io.shards import WRITTEN
 from nemocc_dask.io.write import Output
@@ -23,11 +25,12 @@ Record = dict[str, Any]
 
 
 class Order(NamedTuple):
-    """What a job is made of, and what is made of it."""
+    """What a job is made of, and what is made of it. count_with: tokenizer of the model to be trained."""
 
     job: Job
     tasks: Tasks
     tokenizer: TokenCounter
+    count_with: TokenCounter | None
     output: Output
     store: Store
     files: tuple[str, ...]
@@ -36,14 +39,17 @@ class Order(NamedTuple):
     @classmethod
     def of(cls, job: Job) -> Order:
         """Raises a `CallerError` where something cannot be what the settings say."""
+        if job.gpu and not (job.scheduler or job.scheduler_file):
+            check_gpu()
         tasks, tokenizer, output = resolve_tasks(job), TokenCounter(job.tokenizer), Output(job.output)
         for task in bound(job, tasks):
             if not task.makes_documents:
                 max_segment_tokens(task, tokenizer)
         # A folder of inputs may hold the output: what the run makes itself is none of its documents.
         files = tuple(path for path in find_files(job.input) if not output.holds(path))
-        identity = identity_of(job, tasks, tokenizer, files)
-        return cls(job, tasks, tokenizer, output, Store(output.path(RESPONSES)), files, identity)
+        count_with = TokenCounter(job.count_with) if job.count_with else None
+        identity = identity_of(job, tasks, tokenizer, count_with, files)
+        return cls(job, tasks, tokenizer, count_with, output, Store(output.path(RESPONSES)), files, identity)
 
     def columns(self, parts: list[Part]) -> Columns | None:
         """The columns of the documents; None where there are no documents."""
@@ -61,7 +67,7 @@ class Order(NamedTuple):
         """What partitions have to know."""
         recipe = Recipe(
             tokenizer=self.tokenizer, endpoint=self.job.endpoint(), config=self.job.generation(),
-            overlong=self.job.overlong, ask_again=Again.of(self.job).flaws,
+            overlong=self.job.overlong, ask_again=Again.of(self.job).flaws, count_with=self.count_with,
         )  # fmt: skip
         return Plan(
             run=run,
@@ -74,4 +80,8 @@ class Order(NamedTuple):
             store=self.store,
             min_score=self.job.min_score,
             max_score=self.job.max_score,
+            max_document_bytes=self.job.max_document_bytes,
+            gpu=self.job.gpu,
+            # A GPU's worker has one thread, and partitions that wait for answers give it up.
+            partitions_in_hand=self.job.threads_per_worker if self.job.gpu else 1,
         )

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -21,17 +22,21 @@ from nemocc_dask.admit import admit
 from nemocc_dask.budget import CHARACTERS_PER_TOKEN, Caps, Tokens
 from nemocc_dask.errors import JobError
 from nemocc_dask.generate import language_rows
+from nemocc_dask.io.files import PARQUET
 from nemocc_dask.io.manifest import INPUT, REJECTED, PartRecord, Stages, record_name
-from nemocc_dask.io.read import PARQUET, Part, read_part
+from nemocc_dask.io.parts import Part
+from nemocc_dask.io.read import read_part
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
 from nemocc_dask.io.write import Output
 from nemocc_dask.llm import Answer, Attempt, Results, Store
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
-from nemocc_dask.synthesize import Hooks, Recipe, side_by_side, synthesize_task
+from nemocc_dask.segmenting import LinesOnce
+from nemocc_dask.settings import MAX_DOCUMENT_BYTES
+from nemocc_dask.synthesize import Hooks, Recipe, side_by_side, synthesize_task, with_shared_lines
 from nemocc_dask.tasks import Task
-from nemocc_dask.text.engine import PANDAS, Frame
+from nemocc_dask.text.engine import Frame, Frames, frames_of, frames_on
 from nemocc_dask.worker import PartProgress, launch
 
 
@@ -40,7 +45,8 @@ class Plan:
     """What every partition of a job has to know. It travels to the workers, so it holds no secret.
 
     run: the run's own name, which begins those of its attempts in the store. launch: name of this start of it.
-    taken: tokens that the run had taken before.
+    taken: tokens that the run had taken before. gpu: text is on the worker's GPU. partitions_in_hand: as many a worker
+    has at once, though it has fewer threads.
     """
 
     run: str
@@ -53,6 +59,9 @@ class Plan:
     store: Store
     min_score: float | None
     max_score: float | None
+    max_document_bytes: int = MAX_DOCUMENT_BYTES
+    gpu: bool = False
+    partitions_in_hand: int = 1
     caps: Caps = field(default_factory=Caps)
     taken: Tokens = field(default_factory=Tokens)
     launch: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -111,18 +120,22 @@ def _results(work: Work, plan: Plan, attempt: Attempt, progress: PartProgress) -
     """Write shards and rejects; returns the stages before the tasks, and those of each task."""
     documents, by_task = _inputs(work, plan)
     _write_rejects(plan, work.part, None, documents)
-    runners = {task.name: _task_runner(task, frame, work.part, plan, attempt, progress) for task, frame in by_task}
-    return documents.stages, side_by_side(runners, stop=progress.stop)
+    runners = {
+        task.name: _task_runner(task, frame, lines, work.part, plan, attempt, progress)
+        for task, frame, lines in with_shared_lines(by_task, plan.recipe.tokenizer)
+    }
+    leave_thread = partial(progress.leave_thread, plan.partitions_in_hand)
+    return documents.stages, side_by_side(runners, stop=progress.stop, while_waiting=leave_thread)
 
 
 def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
     """The outcome of the stages before the tasks, and each task's rows."""
     if plan.columns is None or not work.part.file:
         return Outcome(None, (), ()), [(task, _language_rows(work.part, task, plan)) for task in plan.sample_tasks]
-    frame = _documents(work.part, plan.columns)
+    frame = _documents(work.part, plan.columns, frames_on(gpu=plan.gpu))
     repeated = np.zeros(len(frame), dtype=np.bool_)
     repeated[list(work.repeated)] = True
-    admitted = admit(frame, duplicated=repeated)
+    admitted = admit(frame, duplicated=repeated, max_document_bytes=plan.max_document_bytes)
     counted = counted_documents(admitted.kept, plan.recipe.tokenizer)
     routed = route(counted, plan.routes, min_score=plan.min_score, max_score=plan.max_score)
     documents = chained(admitted, routed.documents)
@@ -130,13 +143,15 @@ def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
     return documents._replace(rejected=located), list(routed.by_task)
 
 
-def _documents(part: Part, wanted: Columns) -> Frame:
+def _documents(part: Part, wanted: Columns, frames: Frames) -> Frame:
     table = read_part(part, wanted.schema)
-    return PANDAS.from_table(table.rename_columns([wanted.renamed[name] for name in table.column_names]))
+    return frames.from_table(table.rename_columns([wanted.renamed[name] for name in table.column_names]))
 
 
 def _language_rows(part: Part, task: Task, plan: Plan) -> Frame:
-    return PANDAS.from_columns(language_rows(part.start, part.stop, task, seed=plan.recipe.config.seed))
+    return frames_on(gpu=plan.gpu).from_columns(
+        language_rows(part.start, part.stop, task, seed=plan.recipe.config.seed)
+    )
 
 
 def _located(rejects: Frame, part: Part) -> Frame:
@@ -144,12 +159,18 @@ def _located(rejects: Frame, part: Part) -> Frame:
     first, since = (
         (part.start, "") if part.format == PARQUET else (0, f" from byte {part.start} on" if part.start else "")
     )
-    details = [f"{part.file}, row {first + position}{since}" for position in rejects.index]
-    return PANDAS.attach(rejects, {columns.DETAIL: pa.array(details, pa.large_string())})
+    frames = frames_of(rejects)
+    rows = (first + frames.positions(rejects)).tolist()
+    further = frames.host(frames.texts(rejects, columns.DETAIL)).to_pylist()
+    details = [
+        f"{part.file}, row {row}{since}" + (f": {words}" if words else "")
+        for row, words in zip(rows, further, strict=True)
+    ]
+    return frames.attach(rejects, {columns.DETAIL: pa.array(details, pa.large_string())})
 
 
 def _task_runner(
-    task: Task, frame: Frame, part: Part, plan: Plan, attempt: Attempt, progress: PartProgress
+    task: Task, frame: Frame, lines: LinesOnce | None, part: Part, plan: Plan, attempt: Attempt, progress: PartProgress
 ) -> Callable[[], Stages]:
     sent = _Sent(task, frame, plan.recipe.config.n)
 
@@ -165,7 +186,7 @@ def _task_runner(
         should_stop=progress.tick,
         before_sending=progress.is_stopped,
     )
-    return lambda: _write(task, part, plan, synthesize_task(frame, task, plan.recipe, hooks))
+    return lambda: _write(task, part, plan, synthesize_task(frame, task, plan.recipe, hooks, lines=lines))
 
 
 class _Sent:
@@ -175,8 +196,7 @@ class _Sent:
     """
 
     def __init__(self, task: Task, frame: Frame, answers_per_request: int) -> None:
-        texts = None if task.makes_documents else pc.sum(pc.utf8_length(PANDAS.texts(frame, columns.TEXT))).as_py()
-        self._characters_of_all = texts or 0
+        self._characters_of_all = 0 if task.makes_documents else _characters(frame)
         self._characters_of_each = len(task.prompt) + len(task.system_prompt or "")
         self._answers_per_request = answers_per_request
         self.answers = 0
@@ -186,6 +206,11 @@ class _Sent:
         """An estimate for the prompt of one request."""
         requests = max(1, self.answers // self._answers_per_request)
         return (self._characters_of_each + self._characters_of_all // requests) // CHARACTERS_PER_TOKEN
+
+
+def _characters(frame: Frame) -> int:
+    frames = frames_of(frame)
+    return int(pc.sum(pc.utf8_length(frames.host(frames.texts(frame, columns.TEXT))), min_count=0).as_py())
 
 
 def _counts(results: Results, sent: _Sent) -> dict[str, int]:
@@ -205,7 +230,11 @@ def _counts(results: Results, sent: _Sent) -> dict[str, int]:
 
 
 def _write(task: Task, part: Part, plan: Plan, outcome: Outcome) -> Stages:
-    table = as_table([outcome.kept], shard_schema(task, plan.documents_schema, samples=plan.recipe.config.n))
+    schema = shard_schema(
+        task, plan.documents_schema, samples=plan.recipe.config.n,
+        counted_for_training=plan.recipe.count_with is not None,
+    )  # fmt: skip
+    table = as_table([outcome.kept], schema)
     plan.output.write_table(shard_name(task.name, part.index, plan.output_format), table, plan.output_format)
     _write_rejects(plan, part, task, outcome)
     return outcome.stages

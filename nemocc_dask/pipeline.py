@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from typing import Any
 
 import dask.dataframe as dd
 from dask.dataframe.dask_expr._expr import Blockwise, Expr, MapPartitions
-from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed
+from distributed import Client, Future, KilledWorker, as_completed
 
 from nemocc_dask import columns
-from nemocc_dask.errors import JobError, SettingError
+from nemocc_dask.errors import JobError
+from nemocc_dask.io.streams import close_streams
 from nemocc_dask.llm import Stop
 from nemocc_dask.partition import Plan, Work, run_partition
 from nemocc_dask.worker import PROGRESS_TOPIC, end_for_want_of_budget, end_launch
@@ -116,6 +114,7 @@ def run_partitions(
     finally:
         client.cancel(list(futures))
         _end(client, plan.launch)
+        client.run(close_streams, on_error="ignore")
         client.unsubscribe_topic(PROGRESS_TOPIC)
 
 
@@ -138,10 +137,6 @@ def _end_as(client: Client, launch: str, how: Stop) -> None:
         time.sleep(0.1)
 
 
-_HERE = "127.0.0.1:0"
-"""For the cluster's web pages. None would take port 8787 and warn where another job has it, and let the network in."""
-
-
 def _records(futures: set[Future]) -> Iterator[str]:
     """The records of finished partitions. One that stopped because another failed does not hide the other's error.
 
@@ -157,64 +152,3 @@ def _records(futures: set[Future]) -> Iterator[str]:
             future.release()
     if stopped is not None:
         stopped.result()
-
-
-CLOSE_S = 10.0
-"""Longest wait for a cluster of our own to close. A worker that was killed while it was starting, such as by a system
-short of memory, leaves behind a nanny for whose end Dask waits for ever."""
-
-
-@contextmanager
-def local_cluster(workers: int, threads_per_worker: int) -> Iterator[Client]:
-    """A Dask cluster on this machine: in this process for one worker, in processes of their own for several."""
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=threads_per_worker,
-        processes=workers > 1,
-        dashboard_address=_HERE,
-        worker_dashboard_address=_HERE,
-        silence_logs=50,
-    )
-    try:
-        with Client(cluster) as client:
-            if workers > 1:
-                client.register_plugin(_DeafToInterrupts())
-            yield client
-    finally:
-        try:
-            cluster.close(timeout=CLOSE_S)
-        except TimeoutError:
-            cluster.shutdown_on_close = False  # or this process would wait once more; what is left ends with it
-
-
-class _DeafToInterrupts(WorkerPlugin):  # type: ignore[misc]  # distributed ships no types
-    """Ctrl-C reaches every process of a terminal's job; the one that was called ends the others without their help."""
-
-    def setup(self, worker: Worker) -> None:  # noqa: ARG002 - Dask's signature
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def running_cluster(scheduler: str | None, scheduler_file: str | None) -> Iterator[Client]:
-    """A Dask cluster that is already running. Raises `JobError` where nobody answers, or no worker is there."""
-    address = scheduler or scheduler_file
-    try:
-        client = Client(scheduler, timeout=10) if scheduler else Client(scheduler_file=scheduler_file, timeout=10)
-    except (OSError, ValueError) as error:
-        raise JobError(f"No Dask scheduler answers at {address}: {error}. Start one with 'dask scheduler'.") from None
-    with client:
-        if not client.scheduler_info()["workers"]:
-            raise JobError(f"The Dask scheduler at {address} has no worker. Start some with 'dask worker {address}'.")
-        yield client
-
-
-def requests_per_process(client: Client, max_concurrent_requests: int) -> int:
-    """Each worker process's share of the requests that may be on the wire at once. Raises `SettingError` below one."""
-    processes = len(client.scheduler_info(n_workers=-1)["workers"])
-    if processes > max_concurrent_requests:
-        raise SettingError(
-            f"max_concurrent_requests is {max_concurrent_requests}, which is less than one for each of {processes} "
-            "worker processes. Raise it, or use fewer workers."
-        )
-    return max_concurrent_requests // processes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -50,7 +49,7 @@ def postprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, seed: int 
         return answers
     results = join_answers(answers.kept, task, tokenizer) if task.joins_segments else answers.kept
     frames = frames_of(results)
-    lengths = tokenizer.count(frames.texts(results, task.output_field))
+    lengths = tokenizer.count(frames.host(frames.texts(results, task.output_field)))
     results = frames.attach(results, {columns.REPHRASED_DOCUMENT_TOKENS: lengths})
     sieve = Sieve(results, stage="filter_results", unit="results")
     sieve.reject(lengths < task.min_result_tokens, "result_too_short")
@@ -63,9 +62,10 @@ def postprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, seed: int 
 
 def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None) -> Outcome:
     """Stage `postprocess`: too long an answer is dropped first, then each step of the task runs."""
-    lengths = tokenizer.count(frames_of(frame).texts(frame, task.output_field))
+    frames = frames_of(frame)
+    lengths = tokenizer.count(frames.host(frames.texts(frame, task.output_field)))
     if not task.makes_documents:
-        frame = frames_of(frame).attach(frame, {columns.REPHRASED_SEGMENT_TOKENS: lengths})
+        frame = frames.attach(frame, {columns.REPHRASED_SEGMENT_TOKENS: lengths})
     sieve = Sieve(frame, stage="postprocess", unit="answers")
     sieve.reject(lengths > task.max_answer_tokens, "answer_too_long")
     sieve.reject(_blank(sieve.frame, task.output_field), "empty")
@@ -127,9 +127,10 @@ def _normalize_bullets(cleaning: Cleaning) -> None:
 def _keep_language_code(cleaning: Cleaning) -> None:
     """Reject answers that do not begin with the code of the language they were asked for in."""
     frame = cleaning.sieve.frame
-    languages = frames_of(frame).texts(frame, columns.LANGUAGE).to_pylist()
+    frames = frames_of(frame)
+    languages = frames.host(frames.texts(frame, columns.LANGUAGE)).to_pylist()
     asked = np.array([code_of(language) for language in languages], dtype=object)
-    beginnings = pc.utf8_slice_codeunits(pc.utf8_ltrim_whitespace(cleaning.answers), 0, 4).to_pylist()
+    beginnings = pc.utf8_slice_codeunits(pc.utf8_ltrim_whitespace(frames.host(cleaning.answers)), 0, 4).to_pylist()
     cleaning.sieve.reject(np.array(beginnings, dtype=object) != asked, "language_code_missing")
 
 
@@ -151,7 +152,7 @@ def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
 
 
 def _source_and_pairs(answer: str, source: str | None, keep: int, row: str) -> str | None:
-    pairs = choose_pairs(parse_pairs(answer), keep=keep, rng=random.Random(row))
+    pairs = choose_pairs(parse_pairs(answer), keep=keep, draw=row)
     return "\n\n".join(filter(None, ((source or "").strip(), format_pairs(pairs)))) if pairs else None
 
 
@@ -195,7 +196,7 @@ def join_answers(frame: Frame, task: Task, tokenizer: TokenCounter) -> Frame:
     if columns.REQUEST_ID in frame.columns:
         joined[columns.REQUEST_ID] = frames.kernels.join(frames.texts(frame, columns.REQUEST_ID), runs, separator=",")
     joined |= {name: _run_sums(frame, name, runs) for name in _SUMMED if name in frame.columns}
-    joined[columns.SEGMENT_TOKENS] = tokenizer.count(joined[columns.TEXT])
+    joined[columns.SEGMENT_TOKENS] = tokenizer.count(frames.host(joined[columns.TEXT]))
     return frames.take(frame, runs, joined)
 
 

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from nemocc_dask import columns
-from nemocc_dask.accounting import Outcome, chained
+from nemocc_dask.accounting import Outcome, StageCount, chained
+from nemocc_dask.errors import ColumnNotFoundError
+from nemocc_dask.segmenting import (
+    SEPARATOR,
+    Count,
+    Counts,
+    Lines,
+    LinesOnce,
+    Overlong,
+    Room,
+    Segments,
+    cut_lines,
+    cut_overlong,
+    pack_lines,
+)
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
-from nemocc_dask.text.engine import Frame, Mask, frames_of
+from nemocc_dask.text.engine import Frame, Frames, Mask, frames_of
 from nemocc_dask.tokens import TokenCounter
 
-SEPARATOR = "\n"
-"""Documents are cut at, and segments joined by, line breaks."""
 
-Overlong = Literal["split", "drop"]
-Counts = npt.NDArray[np.int64]
-
-
-def preprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, overlong: Overlong = "split") -> Outcome:
+def preprocess(
+    frame: Frame,
+    task: Task,
+    *,
+    tokenizer: TokenCounter,
+    overlong: Overlong = "split",
+    lines: LinesOnce | None = None,
+) -> Outcome:
     """Cut documents into the segments a task can be asked about.
 
     frame: documents with `id`, `text` and, where they have been counted already, `document_token_count`.
     overlong: what becomes of a line longer than a segment may be: cut at sentence, then word boundaries, or dropped.
+    lines: `lines_of` this very frame, for several tasks to share; None cuts them anew.
 
-    Kept rows are segments: the document's columns, `text` (the segment), `segment_id`, and both token counts. Stages:
-    `filter_documents`, `filter_lines`, `filter_segments`. Raises `TaskError` where the prompt leaves no room, and
-    `ColumnNotFoundError`.
+    Kept rows are segments: the document's columns, `text` (the segment), `segment_id`, and both token counts, which are
+    those of the texts themselves. No prompt is longer than `task.max_input_tokens`, counted as the endpoint will see
+    it, chat template included. Stages: `filter_documents`, `filter_lines`, `filter_segments`. Raises `TaskError` where
+    the prompt leaves no room, and `ColumnNotFoundError`.
 
     >>> import pandas as pd
     >>> from nemocc_dask.tasks import TASKS
@@ -39,18 +56,46 @@ def preprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, overlong: O
     >>> len(outcome.kept), outcome.stages[0].rejected
     (1, {'document_too_short': 1})
     """
+    if columns.ID not in frame.columns:
+        raise ColumnNotFoundError.of(
+            columns.ID, frame.columns, where="the documents", remedy="Rename the column that tells them apart."
+        )
     budget = max_segment_tokens(task, tokenizer)
-    documents = filter_tokens(
-        counted_documents(frame, tokenizer), columns.DOCUMENT_TOKENS, stage="filter_documents", unit="documents",
-        min_tokens=task.min_document_tokens, name="document",
-    )  # fmt: skip
-    lines = _fitting_lines(documents.kept, budget, tokenizer, overlong)
-    segments = _counted_segments(join_segments(lines.kept, max_tokens=budget), tokenizer)
-    filtered = filter_tokens(
-        segments, columns.SEGMENT_TOKENS, stage="filter_segments", unit="segments",
-        min_tokens=max(1, task.min_segment_tokens), name="segment",
-    )  # fmt: skip
-    return chained(documents, lines, filtered)
+    documents = counted_documents(frame, tokenizer)
+    frames, count = frames_of(documents), _counting(frames_of(documents), tokenizer)
+    document_counts = _counts(documents, columns.DOCUMENT_TOKENS)
+    too_short = document_counts < task.min_document_tokens
+
+    cut = (lines or lines_of(documents, tokenizer))()
+    cut = cut.pick(~too_short[cut.parents], frames)
+    longer = int((cut.counts > budget).sum())
+    cut = cut_overlong(cut, budget, frames, count) if overlong == "split" else cut
+    too_long = cut.counts > budget
+    document_counts[cut.parents[too_long]] = -1
+    room = Room(
+        budget=budget,
+        prompt_tokens=lambda texts: _prompt_tokens(frames.host(texts), task, tokenizer),
+        max_prompt_tokens=task.max_input_tokens or 0,
+    )
+    segments = pack_lines(cut.pick(~too_long, frames), document_counts, room, frames, count)
+    reasons = {
+        "prompt_too_long": ~segments.fits,
+        "segment_too_short": segments.fits & (segments.counts < max(1, task.min_segment_tokens)),
+    }
+    useful = np.flatnonzero(~_any_of(reasons))
+    return chained(
+        _dropped_documents(documents, too_short),
+        _dropped(
+            documents, cut, {"line_too_long": too_long}, stage="filter_lines", unit="lines", overlong_lines=longer
+        ),
+        _dropped(documents, segments, reasons, stage="filter_segments", unit="segments"),
+    )._replace(kept=_rows(documents, segments.pick(useful, frames)))
+
+
+def lines_of(documents: Frame, tokenizer: TokenCounter, *, takers: int = 1) -> LinesOnce:
+    """The lines of counted documents, for as many tasks as are asked about these."""
+    frames = frames_of(documents)
+    return LinesOnce(lambda: cut_lines(frames.texts(documents, columns.TEXT), frames, tokenizer), takers)
 
 
 def max_segment_tokens(task: Task, tokenizer: TokenCounter) -> int:
@@ -64,7 +109,7 @@ def counted_documents(frame: Frame, tokenizer: TokenCounter) -> Frame:
         return frame
     frames = frames_of(frame)
     texts = frames.kernels.normalize_newlines(frames.texts(frame, columns.TEXT))
-    return frames.attach(frame, {columns.TEXT: texts, columns.DOCUMENT_TOKENS: tokenizer.count(texts)})
+    return frames.attach(frame, {columns.TEXT: texts, columns.DOCUMENT_TOKENS: tokenizer.count(frames.host(texts))})
 
 
 def filter_tokens(
@@ -83,6 +128,18 @@ def filter_tokens(
         sieve.reject(_counts(sieve.frame, count_column) < min_tokens, f"{name}_too_short")
     if max_tokens is not None:
         sieve.reject(_counts(sieve.frame, count_column) > max_tokens, f"{name}_too_long")
+    return sieve.outcome()
+
+
+def filter_prompts(frame: Frame, task: Task, *, tokenizer: TokenCounter) -> Outcome:
+    """Reject segments whose whole prompt is longer than the task's `max_input_tokens`, chat template included.
+
+    Stage `filter_prompts`, in segments. What `preprocess` made always passes; null texts do too.
+    """
+    sieve = Sieve(frame, stage="filter_prompts", unit="segments")
+    if task.max_input_tokens is not None:
+        texts = pc.fill_null(frames_of(frame).host(frames_of(frame).texts(frame, columns.TEXT)), "")
+        sieve.reject(_prompt_tokens(texts, task, tokenizer) > task.max_input_tokens, "prompt_too_long")
     return sieve.outcome()
 
 
@@ -133,35 +190,53 @@ def document_starts(frame: Frame) -> Mask:
     return starts
 
 
-def _fitting_lines(documents: Frame, budget: int, tokenizer: TokenCounter, overlong: Overlong) -> Outcome:
-    """The lines of the documents, none above the budget. Stage `filter_lines`."""
-    lines = split_documents(documents)
-    frames = frames_of(lines)
-    texts = frames.texts(lines, columns.TEXT)
-    counts = tokenizer.count(texts)
-    longer = counts > budget
-    if overlong == "split" and longer.any():
-        lines = _cut(lines, *frames.kernels.split_overlong(texts, counts, max_tokens=budget, count=tokenizer.count))
-    else:
-        lines = frames.attach(lines, {columns.SEGMENT_TOKENS: counts})
-    sieve = Sieve(lines, stage="filter_lines", unit="lines")
-    sieve.reject(_counts(lines, columns.SEGMENT_TOKENS) > budget, "line_too_long")
-    return sieve.outcome(overlong_lines=int(longer.sum()))
+# --- what goes on, and what does not ----------------------------------------------------------------------------------
 
 
-def _cut(lines: Frame, pieces: pa.LargeStringArray, counts: Counts, parents: Counts) -> Frame:
-    """The lines, some of them now several rows, numbered from 0 in each document again."""
-    first_of_document = (np.diff(parents, prepend=-1) != 0) & (_counts(lines, columns.SEGMENT_ID)[parents] == 0)
-    starts = np.flatnonzero(first_of_document)
-    numbers = np.arange(len(parents), dtype=np.int64) - np.repeat(starts, np.diff(np.append(starts, len(parents))))
-    cut = {columns.TEXT: pieces, columns.SEGMENT_TOKENS: counts, columns.SEGMENT_ID: numbers}
-    return frames_of(lines).take(lines, parents, cut)
+def _rows(documents: Frame, parts: Lines | Segments) -> Frame:
+    """A row for each part of a document, with the document's other columns."""
+    made = {columns.TEXT: parts.texts, columns.SEGMENT_ID: parts.numbers, columns.SEGMENT_TOKENS: parts.counts}
+    return frames_of(documents).take(documents, parts.parents, made)
 
 
-def _counted_segments(segments: Frame, tokenizer: TokenCounter) -> Frame:
-    """Joined segments with their true counts: what they were packed by is a sum, and a tokenizer may merge across."""
-    frames = frames_of(segments)
-    return frames.attach(segments, {columns.SEGMENT_TOKENS: tokenizer.count(frames.texts(segments, columns.TEXT))})
+def _dropped_documents(documents: Frame, too_short: Mask) -> Outcome:
+    """Stage `filter_documents`; those that go on are counted, and not copied."""
+    frame = frames_of(documents).keep(documents, too_short)
+    sieve = Sieve(frame, stage="filter_documents", unit="documents", passed=len(documents) - len(frame))
+    sieve.reject(np.ones(len(frame), dtype=np.bool_), "document_too_short")
+    return sieve.outcome()
+
+
+def _dropped(
+    documents: Frame, parts: Lines | Segments, reasons: Mapping[str, Mask], *, stage: str, unit: str, **notes: int
+) -> Outcome:
+    """The parts that each reason's mask, bool (n,), names; those that go on are counted, and not copied."""
+    gone = _any_of(reasons)
+    if not gone.any():
+        count = StageCount(stage=stage, unit=unit, rows_in=len(gone), rows_out=len(gone), notes=notes)
+        return Outcome(None, (), (count,))
+    left = np.flatnonzero(gone)
+    frame = _rows(documents, parts.pick(left, frames_of(documents)))
+    sieve = Sieve(frame, stage=stage, unit=unit, passed=len(gone) - len(left))
+    for reason, mask in reasons.items():
+        sieve.reject(mask[left], reason)
+        left = left[~mask[left]]
+    return sieve.outcome(**notes)
+
+
+def _any_of(masks: Mapping[str, Mask]) -> Mask:
+    return np.asarray(np.logical_or.reduce(list(masks.values())), dtype=np.bool_)
+
+
+# --- counts -----------------------------------------------------------------------------------------------------------
+
+
+def _prompt_tokens(documents: pa.LargeStringArray, task: Task, tokenizer: TokenCounter) -> Counts:
+    return tokenizer.count_prompts(lambda document: task.messages(document=document), documents)
+
+
+def _counting(frames: Frames, tokenizer: TokenCounter) -> Count:
+    return lambda texts: tokenizer.count(frames.host(texts))
 
 
 def _packed_counts(counts: Counts, runs: Counts, separator_tokens: int) -> Counts:

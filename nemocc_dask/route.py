@@ -12,12 +12,10 @@ import numpy.typing as npt
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome
 from nemocc_dask.errors import SettingError
+from nemocc_dask.settings import HIGH_ABOVE
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task, find_task
 from nemocc_dask.text.engine import Frame, Mask, frames_of
-
-HIGH_ABOVE = 11
-"""Scores are buckets 0-19; above this one a document is of high quality."""
 
 HIGH_QUALITY_TASKS = ("diverse_qa", "distill", "extract_knowledge", "knowledge_list")
 LOW_QUALITY_TASKS = ("wikipedia_paraphrasing",)
@@ -64,7 +62,7 @@ def quality_routes(*, high_above: float = HIGH_ABOVE) -> tuple[Route, ...]:
 
 
 class Routed(NamedTuple):
-    """documents: outcome of stage `route`. by_task: task → the documents sent to it."""
+    """documents: outcome of stage `route`. by_task: each task's documents, in one frame for tasks that get the same."""
 
     documents: Outcome
     by_task: tuple[tuple[Task, Frame], ...]
@@ -103,7 +101,11 @@ def _by_task(frame: Frame, routes: Sequence[Route]) -> list[tuple[Task, Frame]]:
         for task in map(find_task, each.tasks):
             before = wanted[task.name][1] if task.name in wanted else np.zeros(len(frame), dtype=np.bool_)
             wanted[task.name] = (task, before | mask)
-    return [(task, frames_of(frame).keep(frame, mask)) for task, mask in wanted.values()]
+    kept: dict[bytes, Frame] = {}
+    for _, mask in wanted.values():
+        if mask.tobytes() not in kept:
+            kept[mask.tobytes()] = frames_of(frame).keep(frame, mask)
+    return [(task, kept[mask.tobytes()]) for task, mask in wanted.values()]
 
 
 def _scores(frame: Frame) -> npt.NDArray[np.float64]:

@@ -15,6 +15,7 @@ class Sieve:
     """One stage's frame while rows are being dropped from it.
 
     frame: what is left so far. Rows leave by `reject` (of no use) or `fail` (no answer came), each under a reason.
+    passed: rows of the stage that go on without being in the frame.
 
     >>> import numpy as np
     >>> import pandas as pd
@@ -24,9 +25,9 @@ class Sieve:
     {'null_text': 1}
     """
 
-    def __init__(self, frame: Frame, *, stage: str, unit: str) -> None:
+    def __init__(self, frame: Frame, *, stage: str, unit: str, passed: int = 0) -> None:
         self.frame = frame
-        self._stage, self._unit, self._rows_in = stage, unit, len(frame)
+        self._stage, self._unit, self._passed, self._rows_in = stage, unit, passed, passed + len(frame)
         self._dropped: list[Frame] = []
         self._counts: dict[str, dict[str, int]] = {"rejected": {}, "failed": {}}
 
@@ -44,7 +45,7 @@ class Sieve:
             stage=self._stage,
             unit=self._unit,
             rows_in=self._rows_in,
-            rows_out=len(self.frame),
+            rows_out=self._passed + len(self.frame),
             notes=notes,
             **self._counts,
         )

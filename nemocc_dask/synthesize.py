@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -18,8 +19,9 @@ from nemocc_dask.errors import SettingError
 from nemocc_dask.generate import generate
 from nemocc_dask.llm import Attempt, Flaw, OnResult, ShouldStop
 from nemocc_dask.postprocess import postprocess
-from nemocc_dask.preprocess import Overlong, counted_documents, preprocess
+from nemocc_dask.preprocess import counted_documents, lines_of, preprocess
 from nemocc_dask.route import Route, route
+from nemocc_dask.segmenting import LinesOnce, Overlong
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.tasks import Task, find_task
 from nemocc_dask.text.engine import Frame, frames_of
@@ -30,13 +32,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What all tasks of a run have in common. ask_again: flaws for which stored answers are asked for once more."""
+    """What all tasks of a run have in common.
+
+    ask_again: flaws for which stored answers are asked for once more. count_with: tokenizer of the model to be trained.
+    """
 
     tokenizer: TokenCounter
     endpoint: Endpoint
     config: GenerationConfig
     overlong: Overlong = "split"
     ask_again: frozenset[Flaw] = frozenset()
+    count_with: TokenCounter | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +61,17 @@ class Hooks:
     before_sending: ShouldStop | None = None
 
 
-def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> Outcome:
-    """All three phases of one task on one partition of admitted documents, or of rows made from nothing."""
+def synthesize_task(
+    frame: Frame, task: Task, recipe: Recipe, hooks: Hooks, *, lines: LinesOnce | None = None
+) -> Outcome:
+    """All three phases of one task on one partition of admitted documents, or of rows made from nothing.
+
+    lines: of the documents, where several tasks share them.
+    """
     task = with_answer_bound(task, recipe.config)
     prepared = Outcome(frame, (), ())
     if not task.makes_documents:
-        prepared = preprocess(frame, task, tokenizer=recipe.tokenizer, overlong=recipe.overlong)
+        prepared = preprocess(frame, task, tokenizer=recipe.tokenizer, overlong=recipe.overlong, lines=lines)
     if hooks.on_prepared:
         hooks.on_prepared(len(prepared.kept) * recipe.config.n)
     answered = generate(
@@ -70,7 +81,15 @@ def synthesize_task(frame: Frame, task: Task, recipe: Recipe, hooks: Hooks) -> O
         should_stop=hooks.should_stop, before_sending=hooks.before_sending,
     )  # fmt: skip
     cleaned = postprocess(answered.kept, task, tokenizer=recipe.tokenizer, seed=recipe.config.seed)
+    if recipe.count_with:
+        cleaned = cleaned._replace(kept=_counted_for_training(cleaned.kept, task, recipe.count_with))
     return chained(prepared, answered, cleaned)
+
+
+def _counted_for_training(results: Frame, task: Task, tokenizer: TokenCounter) -> Frame:
+    frames = frames_of(results)
+    texts = frames.host(frames.texts(results, task.output_field))
+    return frames.attach(results, {columns.TRAINING_TOKENS: tokenizer.count(texts)})
 
 
 def with_answer_bound(task: Task, config: GenerationConfig) -> Task:
@@ -99,26 +118,49 @@ def synthesize(
     stopped = Event()
     hooks = Hooks(should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt)
     documents = counted_documents(admit(frame).kept, recipe.tokenizer)
-    by_task = route(documents, routes).by_task
-    runners = {task.name: partial(synthesize_task, each, task, recipe, hooks) for task, each in by_task}
+    by_task = with_shared_lines(route(documents, routes).by_task, recipe.tokenizer)
+    runners = {
+        task.name: partial(synthesize_task, each, task, recipe, hooks, lines=lines) for task, each, lines in by_task
+    }
     outcomes = side_by_side(runners, stop=stopped.set)
     return frames_of(frame).concat([_named(name, outcome.kept) for name, outcome in outcomes.items()])
+
+
+def with_shared_lines(
+    by_task: Sequence[tuple[Task, Frame]], tokenizer: TokenCounter
+) -> list[tuple[Task, Frame, LinesOnce | None]]:
+    """Beside each task and its documents their lines, which tasks on one frame share; None where there are none."""
+    takers = Counter(id(frame) for task, frame in by_task if not task.makes_documents)
+    frames = {id(frame): frame for _, frame in by_task}
+    shared = {which: lines_of(frames[which], tokenizer, takers=many) for which, many in takers.items()}
+    return [(task, frame, shared.get(id(frame))) for task, frame in by_task]
 
 
 def _named(task: str, frame: Frame) -> Frame:
     return frames_of(frame).attach(frame, {columns.TASK: pa.array([task] * len(frame), pa.large_string())})
 
 
-def side_by_side(runners: Mapping[str, Callable[[], T]], *, stop: Callable[[], None]) -> dict[str, T]:
+LOOK_EVERY_S = 0.1
+
+
+def side_by_side(
+    runners: Mapping[str, Callable[[], T]],
+    *,
+    stop: Callable[[], None],
+    while_waiting: Callable[[], None] = lambda: None,
+) -> dict[str, T]:
     """Run each in a thread of its own, so that all requests are in the queue at once.
 
     `stop` has to make the runners end early. It is called when one of them raises, whose error is then raised here, and
-    when the waiting thread is interrupted.
+    when the waiting thread is interrupted. while_waiting: called on it now and then.
     """
     with ThreadPoolExecutor(max(1, len(runners))) as threads:
         running = {name: threads.submit(runner) for name, runner in runners.items()}
         try:
-            wait(running.values(), return_when=FIRST_EXCEPTION)
+            left = set(running.values())
+            while left and all(map(_succeeded, set(running.values()) - left)):
+                left = wait(left, timeout=LOOK_EVERY_S, return_when=FIRST_EXCEPTION).not_done
+                while_waiting()
         finally:
             if not all(_succeeded(future) for future in running.values()):
                 stop()

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
-from distributed import Worker, get_worker
+from distributed import Worker, get_worker, secede
 
 from nemocc_dask.budget import Caps, Meter, Tokens
 from nemocc_dask.llm import Stop
@@ -104,6 +104,7 @@ class PartProgress:
     def __init__(self, part: int, launched: Launch) -> None:
         self._part, self._launch = part, launched
         self._task = CurrentTask()
+        self._has_thread = True
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._reported_at = 0.0
@@ -133,6 +134,15 @@ class PartProgress:
         if time.monotonic() - self._synced_at > SYNC_EVERY_S:
             self._sync_now()
         return max(self._launch.stop, Stop.DRAIN if self._task.is_cancelled() else Stop.GO)
+
+    def leave_thread(self, partitions_in_hand: int) -> None:
+        """Let the worker begin another partition in this thread's place, unless it has so many in hand already.
+
+        Called on the task's own thread while it waits; a GPU's worker has a single one.
+        """
+        if self._has_thread and self._task.worker is not None and self._launch.at_work < partitions_in_hand:
+            self._has_thread = False
+            secede()
 
     def stop(self) -> None:
         """Have every thread of this run stop at its next tick."""

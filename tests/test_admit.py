@@ -13,6 +13,7 @@ from pandas.testing import assert_frame_equal
 
 from nemocc_dask.admit import admit
 from nemocc_dask.errors import ColumnNotFoundError, FrameError
+from nemocc_dask.settings import MAX_DOCUMENT_BYTES
 
 MIXED = pd.DataFrame(
     {
@@ -145,3 +146,15 @@ def test_ids_that_cannot_be_compared_are_refused():
     """Ids that are lists are the caller's mistake, told in words that name the column."""
     with pytest.raises(FrameError, match="'id'"):
         admit(pd.DataFrame({"id": [[1], [2]], "text": ["a", "b"]}))
+
+
+def test_documents_over_the_limit_are_rejected_with_their_size():
+    """A text of more bytes of UTF-8 than may be goes, one of just as many stays; the reject tells its size."""
+    frame = pd.DataFrame({"id": [1, 2, 3, 4], "text": ["é" * 50, "é" * 50 + "x", "x" * 1234, None]})
+    outcome = admit(frame, max_document_bytes=100)
+    assert outcome.kept["id"].tolist() == [1]
+    assert reasons(outcome) == {"read": {"null_text": 1, "document_too_large": 2}}
+    assert rejects(outcome)["detail"].dropna().tolist() == ["101 bytes", "1,234 bytes"]
+    assert reasons(admit(pd.DataFrame({"id": [1], "text": ["x" * (MAX_DOCUMENT_BYTES + 1)]}))) == {
+        "read": {"document_too_large": 1}
+    }

@@ -19,11 +19,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "nemocc_dask"
 
 FLOORS = {
-    "errors": 0, "columns": 0, "demo": 0,
-    "accounting": 1, "text": 1, "tokens": 1, "settings": 1,
-    "tasks": 2, "llm": 2, "sieve": 2, "simulate": 2, "budget": 2,
+    "errors": 0, "columns": 0, "demo": 0, "cuda_cluster": 0,
+    "accounting": 1, "devices": 1, "text": 1, "tokens": 1, "settings": 1,
+    "tasks": 2, "llm": 2, "sieve": 2, "segmenting": 2, "simulate": 2, "budget": 2,
     "admit": 3, "route": 3, "preprocess": 3, "generate": 3, "postprocess": 3,
-    "io": 4, "synthesize": 4, "resolve": 4, "worker": 4,
+    "io": 4, "synthesize": 4, "resolve": 4, "worker": 4, "clusters": 4,
     "chain": 5, "partition": 5, "identity": 5, "again": 5, "renewal": 5,
     "pipeline": 6, "books": 6, "order": 6,
     "job": 7, "accessor": 7,
@@ -38,17 +38,20 @@ HOMES = {
     "aiohttp_socks": {"llm"},
     "awkward": {"tokens"},
     "click": {"cli", "verbs"},
-    "cudf": {"text.gpu"},
-    "cupy": {"text.gpu"},
-    "dask": {"pipeline", "accessor"},
-    "distributed": {"pipeline", "worker"},
+    "cuda": {"devices"},
+    "cudf": {"text.on_cudf", "text.cudf_frames"},
+    "cupy": set(),
+    "dask": {"accessor", "clusters", "pipeline"},
+    "dask_cuda": {"cuda_cluster"},
+    "distributed": {"clusters", "pipeline", "worker"},
     "fsspec": {"io", "llm.store.store"},
     "gigatoken": {"tokens"},
     "jsonschema": {"settings.formats"},
     "huggingface_hub": {"tokens"},
     "mistral_common": {"tokens"},
-    "pandas": {"text.engine", "io", "accessor"},
+    "pandas": {"text.engine", "text.pandas_frames", "io", "accessor"},
     "pydantic": {"settings"},
+    "pylibcudf": {"text.on_cudf"},
     "rich": {"console", "live"},
     "tokenizers": {"tokens"},
     "torch": set(),
@@ -56,8 +59,8 @@ HOMES = {
 }
 """Heavy library → the rooms, or files of a room, that may import it."""
 
-LAZY = {"__init__", "cli"}
-"""Rooms that fetch others by name when they are needed, because every `dask` call imports them."""
+LAZY = {"__init__", "cli", "clusters", "text.engine"}
+"""Rooms that fetch others by name when they are needed: every `dask` call imports them, or few machines have cuDF."""
 
 
 def modules() -> dict[str, ast.Module]:

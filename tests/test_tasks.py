@@ -11,7 +11,8 @@ from corpora import text
 from nemocc_dask import columns
 from nemocc_dask.errors import TaskError, UnknownTaskError
 from nemocc_dask.postprocess import CLEANING
-from nemocc_dask.route import HIGH_ABOVE, HIGH_QUALITY_TASKS, LOW_QUALITY_TASKS
+from nemocc_dask.route import HIGH_QUALITY_TASKS, LOW_QUALITY_TASKS
+from nemocc_dask.settings import HIGH_ABOVE
 from nemocc_dask.tasks import TASKS, Step, Task, find_task
 from nemocc_dask.tasks.languages import CODES, code_of
 from nemocc_dask.tasks.steps import STEP_OPTIONS

@@ -18,6 +18,12 @@ from nemocc_dask.settings.generation import (
 )
 from nemocc_dask.settings.prices import Prices, price_of
 
+HIGH_ABOVE = 11
+"""Scores are buckets 0-19; above this one a document is of high quality."""
+
+MAX_DOCUMENT_BYTES = 16 * 2**20
+"""A larger document is more likely a file that nobody cut into documents; its work takes several times its memory."""
+
 
 class Job(Settings):
     """One run from files to files. The field names are those of the command line, and the keys of a job file.
@@ -42,7 +48,7 @@ class Job(Settings):
         Field(description="TOML file of a task of your own, repeatable; it runs unless --task names others."),
     ] = ()
     score_field: Annotated[str, Field(description="Column that holds the quality score.")] = "quality_score"
-    high_above: Annotated[float, Field(description="Scores above it take the high-quality route.")] = 11
+    high_above: Annotated[float, Field(description="Scores above it take the high-quality route.")] = HIGH_ABOVE
     min_score: Annotated[float | None, Field(description="Keep only documents with at least this score.")] = None
     max_score: Annotated[float | None, Field(description="Keep only documents with at most this score.")] = None
     samples: Annotated[int, Field(ge=0, description="Rows of multilingual Q&A to make; they need no input.")] = 0
@@ -81,6 +87,13 @@ class Job(Settings):
     tokenizer: Annotated[
         str | None, Field(description="Hub name, folder or tokenizer.json; default: Mistral NeMo's.")
     ] = None
+    count_with: Annotated[
+        str | None,
+        Field(description="Tokenizer of the model to be trained: counts every result into training_token_count."),
+    ] = None
+    max_document_bytes: Annotated[Positive, Field(description="Larger documents are rejected, in bytes of UTF-8.")] = (
+        MAX_DOCUMENT_BYTES
+    )
     max_concurrent_requests: Annotated[Positive, Field(description="Most requests at once, all workers together.")] = 64
     fixed_concurrency: Annotated[
         bool, Field(description="Keep that many in flight, whatever refusals and latencies say.")
@@ -133,6 +146,9 @@ class Job(Settings):
     )
     workers: Annotated[Positive, Field(description="Worker processes; 1 works in this process.")] = 1
     threads_per_worker: Annotated[Positive, Field(description="Partitions a worker has in hand at once.")] = 4
+    gpu: Annotated[
+        bool, Field(description="Keep text on GPUs, with cuDF: a worker for each of this machine, or a cluster's.")
+    ] = False
     scheduler: Annotated[str | None, Field(description="Address of a running Dask scheduler to use instead.")] = None
     scheduler_file: Annotated[str | None, Field(description="Scheduler file of a running Dask cluster.")] = None
     rows_per_partition: Annotated[Positive, Field(description="Documents per partition, about.")] = 500
@@ -163,6 +179,8 @@ class Job(Settings):
             raise ValueError(f"min_score {self.min_score} is above max_score {self.max_score}, which no score meets.")
         if self.scheduler and self.scheduler_file:
             raise ValueError("give --scheduler or --scheduler-file, not both.")
+        if self.gpu and self.workers > 1:
+            raise ValueError("with --gpu there is a worker for each GPU; CUDA_VISIBLE_DEVICES says which are used.")
         if (self.price_input is None) != (self.price_output is None):
             raise ValueError("give --price-input and --price-output, or neither.")
         if self.max_cost is not None and self.prices() is None:

@@ -6,10 +6,12 @@ import logging
 import dask.dataframe as dd
 import fsspec
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from nemocc_dask.job import run_job
 from nemocc_dask.tasks import TASKS, task_to_toml
+from nemocc_dask.tokens import TokenCounter
 
 from .jobs import (
     COUNTS,
@@ -267,6 +269,34 @@ def test_results_are_the_input_of_a_next_job(job, simulator, tmp_path, output):
     further = {"input": str(output / "distill"), "output": str(tmp_path / "next"), "text_field": "distill"}
     books = run_job(job(simulator, **further, columns=(), task=("knowledge_list",)))
     assert books["tasks"]["knowledge_list"]["documents_in"] == 10
+
+
+def test_counts_for_training(job, simulate, tmp_path):
+    """A second tokenizer counts each result into a column of its own; named later, it costs no request."""
+    simulator, output = simulate(), tmp_path / "out"
+    settings = {"output": str(output), "task": ("distill",), "samples": 5, "max_concurrent_requests": 8}
+    run_job(job(simulator, **settings))
+    assert "training_token_count" not in shard_rows(output, "distill").columns
+    requests = quiet(simulator)
+    books = run_job(job(simulator, **settings, count_with="mistral-nemo"))
+    assert quiet(simulator) == requests and books["tasks"]["distill"]["reused"] > 0
+    other = TokenCounter("mistral-nemo")
+    for task, field in (("distill", "distill"), ("multilingual_qa", "text")):
+        rows = shard_rows(output, task)
+        true = other.count(pa.array(rows[field].tolist(), pa.large_string()))
+        assert rows["training_token_count"].tolist() == true.tolist() and len(rows) > 0
+    rows = shard_rows(output, "distill")
+    assert (rows["training_token_count"] != rows["rephrased_document_token_count"]).any()
+
+
+def test_a_document_that_is_too_large(job, simulator, output, parquet):
+    """It is rejected before any task, with its size and where it stands; the others come out."""
+    frame = clean_documents(6)
+    frame.loc[2, "text"] = "An endless line. " * 1000
+    books = run_job(job(simulator, input=parquet(frame), task=("distill",), max_document_bytes=10_000))
+    assert books["tasks"]["distill"]["documents_in"] == 5
+    [row] = rejects(output, "input").to_dict("records")
+    assert row["reason"] == "document_too_large" and row["detail"].endswith("row 2: 17,000 bytes")
 
 
 # --- the key ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""Jobs on GPUs: what is looked at before, and workers of one thread that have several partitions in hand."""
+
+import dataclasses
+import time
+
+import pytest
+from click.testing import CliRunner
+from distributed import Client, LocalCluster
+
+from nemocc_dask.cli import nemocc
+from nemocc_dask.clusters import running_cluster
+from nemocc_dask.devices import cuda_devices
+from nemocc_dask.errors import JobError, SettingError
+from nemocc_dask.io.parts import plan_parts
+from nemocc_dask.order import Order
+from nemocc_dask.partition import Work
+from nemocc_dask.pipeline import run_partitions
+from nemocc_dask.settings import Job
+
+from .jobs import arguments, quiet
+
+without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="there is a CUDA device")
+
+
+@without_gpu
+def test_a_gpu_that_is_not_there(job, simulator):
+    """Asked for where there is none, one line says so before anything is sent, and what to do."""
+    done = CliRunner().invoke(nemocc, arguments(job(simulator, gpu=True)), prog_name="nemocc-dask")
+    assert done.exit_code == 2 and "A GPU is asked for" in done.stderr.splitlines()[-1]
+    assert quiet(simulator) == 0
+
+
+@pytest.fixture
+def one_thread():
+    """A worker of one thread in this process, as a GPU's is."""
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@without_gpu
+def test_a_cluster_without_gpus(one_thread):
+    """Workers of a running cluster that have none are named before anything runs on them."""
+    address = one_thread.scheduler.address
+    with (
+        pytest.raises(JobError, match="1 workers .* have no GPU.*dask cuda worker"),
+        running_cluster(address, None, gpu=True),
+    ):
+        pass
+
+
+def test_workers_and_gpu_contradict_each_other():
+    """The number of GPUs is the number of workers."""
+    with pytest.raises(SettingError, match="CUDA_VISIBLE_DEVICES"):
+        Job(output="o", samples=1, base_url="http://localhost:1/v1", model="m", gpu=True, workers=2)
+
+
+@pytest.mark.parametrize(("in_hand", "at_once"), [(1, 5), (3, 15)])
+def test_a_thread_is_left_while_answers_are_awaited(job, simulate, one_thread, in_hand, at_once):
+    """A worker of one thread has as many partitions in hand as it may, each with five requests, and no more."""
+    simulator = simulate(latency_s=0.6)
+    order = Order.of(job(simulator, input=(), samples=40, rows_per_partition=5))
+    works = [Work(part) for part in plan_parts((), rows_per_partition=5, samples=40)]
+    plan = dataclasses.replace(order.plan(None, "run"), partitions_in_hand=in_hand)
+    began = time.monotonic()
+    records = list(run_partitions(one_thread, works, plan, on_counts=lambda *_: False, on_interrupt=lambda: None))
+    assert len(records) == 8 and quiet(simulator) == 40
+    assert simulator.stats()["peak_in_flight"] == at_once
+    assert time.monotonic() - began >= 0.6 * 8 / in_hand
