@@ -20,6 +20,7 @@ from measure import one_core
 from memory import memory
 from pacing import pacing
 from requesting import jobs, requests, serving
+from scale import scale
 from storing import storing
 from tables import Table, append, heading
 from texts import HuggingFace, Tokenizers, counting, postprocessing, preprocessing
@@ -28,12 +29,13 @@ from nemocc_dask.llm import close_runtime
 
 PARTS = (
     *("counting", "preprocessing", "postprocessing", "store", "requests", "clients"),
-    *("memory", "jobs", "pacing", "faults"),
+    *("memory", "scale", "jobs", "pacing", "faults"),
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SMALL = {
     "rows": 126,
     "large_partition": 400,
+    "scale_rows": 21,
     "hf_sample": 10,
     "answers": 20,
     "responses": 300,
@@ -61,6 +63,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--latency", type=float, default=0.2, metavar="SECONDS", help="of the simulated endpoint")
     add("--limits", type=int, nargs="+", default=(64, 512), metavar="N", help="requests at once")
     add("--large-partition", type=int, default=200_000, metavar="N", help="rows asked about at once, for their memory")
+    add("--scale-rows", type=int, default=4000, metavar="N", help="documents of a job, and of one on ten times as many")
     add("--rounds", type=int, default=12, help="requests sent are this many times those at once")
     add("--repeats", type=int, default=3, help="each timing is the median of so many")
     add("--note", action="append", default=[], help="a remark to keep with the figures; may be repeated")
@@ -116,6 +119,9 @@ def tables(given: argparse.Namespace, documents: Documents, folder: Path) -> Ite
             requests=lambda: requests(documents, tokenizers(), server, rounds=given.rounds, **common),
             clients=lambda: clients(server, limit=max(given.limits), rounds=given.rounds, repeats=given.repeats),
             memory=lambda: memory(server, rows=given.large_partition, requests=given.large_partition // 2),
+            scale=lambda: scale(
+                folder, given.tokenizer, rows=given.scale_rows, workers=(1,) if given.small else (1, 2)
+            ),
             jobs=lambda: jobs(documents, given.tokenizer, server, folder, **common),
             pacing=lambda: pacing(small=given.small),
             faults=lambda: faults(folder, given.tokenizer, small=given.small),

@@ -91,12 +91,13 @@ def cut_lines(documents: Texts, frames: Frames, tokenizer: TokenCounter) -> Line
 
 def cut_overlong(lines: Lines, budget: int, frames: Frames, count: Count) -> Lines:
     """Lines over the budget cut at sentence, then word boundaries; very rarely a piece is still over it."""
-    if not (lines.counts > budget).any():
+    longer = lines.counts > budget
+    if not longer.any():
         return lines
     texts, counts, origins = frames.kernels.split_overlong(lines.texts, lines.counts, max_tokens=budget, count=count)
     parents = lines.parents[origins]
-    whole = np.bincount(origins, minlength=len(lines.parents))[origins] == 1
-    return Lines(texts, counts, parents, _numbered(parents), whole)
+    # Also the single piece of a line whose words count less than it does itself.
+    return Lines(texts, counts, parents, _numbered(parents), exact=~longer[origins])
 
 
 @dataclass(frozen=True, kw_only=True)

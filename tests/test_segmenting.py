@@ -138,6 +138,14 @@ def test_a_document_that_lost_a_line_is_counted_again(tokenizer):
         assert (kept["segment_token_count"] < kept["document_token_count"]).all()
 
 
+def test_a_line_of_which_one_piece_is_left_is_counted_again(tokenizer):
+    """An over-long line whose words fit together once the blanks between them are one has the count of what is left."""
+    line = ("a" + "\u3000" * 60 + "b ") * 3
+    kept = preprocess(documents(line), dataclasses.replace(BARE, min_segment_tokens=0), tokenizer=tokenizer).kept
+    true = tokenizer.count(pa.array(kept["text"].tolist(), pa.large_string()))
+    assert kept["segment_token_count"].tolist() == true.tolist() and len(kept) == 1
+
+
 def test_lines_are_forgotten_when_all_have_them(listening):
     """After as many takers as were announced, lines are held no longer, and who comes later has them cut anew."""
     frame = counted_documents(corpus(2), listening)

@@ -98,7 +98,7 @@ def test_a_text_settles_at_once_and_never_grows(kernel: Kernel, rows: list[str |
 
 
 @given(rows=ROWS, order=st.randoms(use_true_random=False), start=st.integers(0, 6))
-@example(rows=["a", "_b_c", "*", "*b*", None, "c_"], order=random.Random(0), start=1)
+@example(rows=["a", "_b_", "c", "*b*", None, "*"], order=random.Random(0), start=1)
 @fuzzed
 def test_rows_are_strangers(kernel: Kernel, rows: list[str | None], order: random.Random, start: int) -> None:
     """A row gives the same alone, in any order, in a slice, and in two arrays put together."""
@@ -137,6 +137,7 @@ def test_our_own_code_is_left_alone() -> None:
 
 @pytest.mark.parametrize("fence", ["```", "~~~", "````"])
 @given(text=TEXTS.filter(lambda text: "`" not in text and "~" not in text and "\r" not in text))
+@example(text="**x** _y_ [z](https://x.y)")
 @fuzzed
 def test_what_is_fenced_is_left_alone(fence: str, text: str) -> None:
     """Inside a fence there is no markup, beside it there is."""
