@@ -11,10 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nemocc_dask.admit import admit
-
-ROWS_PER_PARTITION = 500
-"""As in a job."""
-
+from nemocc_dask.settings import ROWS_PER_PARTITION
 
 class Documents(NamedTuple):
     """pattern: files a job can read. frame: the usable ones of their rows. megabytes: of their text, as UTF-8."""
