@@ -1,7 +1,7 @@
 """Synthetic training text from documents, by any OpenAI-compatible endpoint, on Dask.
 
-Importing this package is cheap: public names are looked up when first used, and the accessor `.nemocc` is put on pandas
-and Dask dataframes as soon as those are imported, whether before or after.
+Importing this package is cheap: public names are looked up when first used, and the accessor `.nemocc` is put on
+pandas, cuDF and Dask dataframes as soon as those are imported, whether before or after.
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ def _accessor_of(frame: Any) -> Any:
 @wrapt.when_imported("pandas")
 def _on_pandas(pandas: Any) -> None:
     pandas.api.extensions.register_dataframe_accessor("nemocc")(_accessor_of)
+
+
+@wrapt.when_imported("cudf")
+def _on_cudf(cudf: Any) -> None:
+    cudf.api.extensions.register_dataframe_accessor("nemocc")(_accessor_of)
 
 
 @wrapt.when_imported("dask.dataframe")

@@ -1,7 +1,7 @@
-"""`frame.nemocc`: the phases as methods, alike on pandas and Dask dataframes: a chain reads as the pipeline does.
+"""`frame.nemocc`: the phases as methods, alike on pandas, cuDF and Dask dataframes: a chain reads as the pipeline does.
 
-On a pandas dataframe a method works at once; on a Dask dataframe it adds to the graph, and nothing is computed or sent
-until the result is. Rows that a method drops are gone from its result; how many and why is logged (logger
+On a pandas or cuDF dataframe a method works at once; on a Dask dataframe it adds to the graph, and nothing is computed
+or sent until the result is. Rows that a method drops are gone from its result; how many and why is logged (logger
 `nemocc_dask`). To have them as rows, call the phase functions themselves on a pandas dataframe, such as
 `nemocc_dask.preprocess.preprocess`, or run a job.
 """
@@ -26,8 +26,11 @@ from nemocc_dask.chain import (
     keep_prefixed,
     kept,
     rows_from_nothing,
+    rows_to_gpu,
     stored_generate,
     stored_synthesize,
+    to_gpu,
+    to_host,
 )
 from nemocc_dask.errors import FrameError, SettingError
 from nemocc_dask.generate import check_tokenizer
@@ -37,20 +40,20 @@ from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import join_segments, split_documents
 from nemocc_dask.route import Route, quality_routes
 from nemocc_dask.segmenting import SEPARATOR, Overlong
-from nemocc_dask.settings import Endpoint, GenerationConfig
+from nemocc_dask.settings import ROWS_PER_PARTITION, Endpoint, GenerationConfig
 from nemocc_dask.synthesize import Recipe, routes_of
 from nemocc_dask.tasks import Task, find_task
-from nemocc_dask.text.engine import Frame
+from nemocc_dask.text.engine import Frame, frames_of, is_cudf
 from nemocc_dask.tokens import TokenCounter
 
 DEFAULT_SAMPLING = GenerationConfig()
 
 
-def accessor_of(frame: pd.DataFrame | dd.DataFrame) -> Nemocc:
+def accessor_of(frame: Frame | dd.DataFrame) -> Nemocc:
     """The accessor that serves this kind of frame. Raises `FrameError`."""
     if isinstance(frame, dd.DataFrame):
         return _OnDask(frame)
-    if isinstance(frame, pd.DataFrame):
+    if isinstance(frame, pd.DataFrame) or is_cudf(frame):
         return Nemocc(frame)
     raise FrameError.of(frame)
 
@@ -74,6 +77,38 @@ class Nemocc:
 
     def _through(self, phase: Callable[..., Outcome], label: str, /, **settings: Any) -> Any:
         return self._apply(kept, label, phase=phase, **settings)
+
+    # --- where text is ------------------------------------------------------------------------------------------------
+
+    def to_gpu(self) -> Any:
+        """The same rows as cuDF frames, so that the methods that follow work on text in the memory of a GPU.
+
+        On a Dask dataframe each partition goes to the GPU of the worker that computes it, and the client needs none;
+        what Dask knows of columns and dtypes stays pandas', so end with `to_host`. Where a join of segments has to move
+        rows between partitions, they are brought back to the host for it, and stay there. cuDF frames stay as they are.
+
+        Raises `SettingError` where no GPU can be used: at once, or when a Dask dataframe is computed.
+
+        >>> docs = dd.from_pandas(pd.DataFrame({"id": [7], "text": ["a b"]}), npartitions=1)
+        >>> docs.nemocc.to_gpu().nemocc.split_documents().nemocc.to_host().columns.tolist()
+        ['id', 'text', 'segment_id']
+        """
+        return self._apply(to_gpu, "to-gpu")
+
+    def to_host(self) -> Any:
+        """The same rows as pandas frames; those that are pandas' already stay as they are.
+
+        Partitions come back with the dtypes that Dask knows of. Of a cuDF frame by itself, integers become numpy's
+        where none is missing, and pandas' nullable ones elsewhere; those of a Dask dataframe that was made of cuDF
+        frames are always nullable.
+
+        >>> Nemocc(pd.DataFrame({"id": [7], "text": ["a b"]})).to_host()["text"].tolist()
+        ['a b']
+        """
+        return self._apply(to_host, "to-host", dtypes=self._dtypes_on_host())
+
+    def _dtypes_on_host(self) -> dict[str, Any] | None:
+        return None
 
     # --- documents and segments ---------------------------------------------------------------------------------------
 
@@ -281,8 +316,20 @@ class _OnDask(Nemocc):
     def _apply(self, step: Callable[..., Frame], label: str, /, **settings: Any) -> dd.DataFrame:
         return map_partitions(self._frame, step, label, **settings)
 
+    def to_gpu(self) -> dd.DataFrame:
+        return self._apply(rows_to_gpu, "to-gpu")
+
+    def _dtypes_on_host(self) -> dict[str, Any]:
+        return frames_of(self._frame._meta).pandas_dtypes(self._frame._meta)
+
     def _documents_together(self, task: Task) -> Nemocc:
-        return _OnDask(documents_together(self._frame)) if task.joins_segments else self
+        if not task.joins_segments:
+            return self
+        together = documents_together(self._frame)
+        if together is self._frame or is_cudf(self._frame._meta):
+            return _OnDask(together)
+        # Dask moves rows as it would those of its metadata's kind, and partitions may be cuDF's all the same.
+        return _OnDask(documents_together(self.to_host()))
 
 
 def _store(store: str | None) -> Store | None:
@@ -300,7 +347,7 @@ def from_nothing(
     samples: int,
     languages: Sequence[str] = (),
     seed: int | None = 0,
-    rows_per_partition: int = 500,
+    rows_per_partition: int = ROWS_PER_PARTITION,
 ) -> dd.DataFrame:
     """Rows for a task that makes documents: `id` (int64, 0 to samples - 1) and the `language` (str) drawn for each.
 

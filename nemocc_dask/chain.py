@@ -9,12 +9,13 @@ import hashlib
 import logging
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, StageCount
 from nemocc_dask.admit import admit
+from nemocc_dask.devices import check_gpu
 from nemocc_dask.generate import generate, language_rows
 from nemocc_dask.llm import Store
 from nemocc_dask.preprocess import filter_prompts, filter_tokens, preprocess
@@ -22,7 +23,7 @@ from nemocc_dask.route import Route, route
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.synthesize import synthesize
 from nemocc_dask.tasks import Task
-from nemocc_dask.text.engine import PANDAS, Frame, frames_of
+from nemocc_dask.text.engine import PANDAS, Frame, frames_of, frames_on, is_cudf
 from nemocc_dask.tokens import TokenCounter
 from nemocc_dask.worker import CurrentTask
 
@@ -137,6 +138,24 @@ def keep_prefixed(frame: Frame, *, field: str, prefix: str) -> Frame:
     frames = frames_of(frame)
     present = frames.kernels.starts_with_marker(frames.texts(frame, field), prefix)
     return frames.keep(frame, frames.mask(present))
+
+
+def to_gpu(frame: Frame) -> Frame:
+    """The frame as cuDF's. Raises `SettingError` where this process can use no GPU."""
+    if is_cudf(frame):
+        return frame
+    check_gpu()
+    return frames_on(gpu=True).from_pandas(frame)
+
+
+def rows_to_gpu(frame: Frame) -> Frame:
+    """`to_gpu` for partitions. Without rows a frame stays pandas': so Dask asks for columns, where no GPU may be."""
+    return to_gpu(frame) if len(frame) else frame
+
+
+def to_host(frame: Frame, *, dtypes: Mapping[str, Any] | None) -> Frame:
+    """The frame as pandas', of these dtypes where it comes from a GPU."""
+    return frames_of(frame).to_pandas(frame, dtypes)
 
 
 def rows_from_nothing(first: int, stop: int, *, task: Task, seed: int | None) -> Frame:

@@ -98,7 +98,8 @@ class FrameError(CallerError, TypeError):
         """A frame of a library that has no engine."""
         kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
         return cls(
-            f"A {kind} cannot be worked on: partitions are pandas dataframes. Convert it, such as with .to_pandas()."
+            f"A {kind} cannot be worked on: partitions are pandas or cuDF dataframes. Convert it, such as with "
+            ".to_pandas()."
         )
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from nemocc_dask.again import Again
 from nemocc_dask.books import DONE, INTERRUPTED, REPLACING, RUNNING, STOPPED, Beginning, Books
 from nemocc_dask.clusters import gpu_cluster, local_cluster, requests_per_process, running_cluster
+from nemocc_dask.dispatch import run_partitions
 from nemocc_dask.errors import JobError, NemoccError, OutputError
 from nemocc_dask.identity import recipes_of
 from nemocc_dask.io.accounts import check_identity
@@ -27,7 +28,6 @@ from nemocc_dask.io.scan import find_repeated_ids
 from nemocc_dask.llm import check_endpoint
 from nemocc_dask.order import Order
 from nemocc_dask.partition import Plan, Work
-from nemocc_dask.pipeline import run_partitions
 from nemocc_dask.renewal import agree, change_of, tasks_to_clear
 from nemocc_dask.settings import Job
 from nemocc_dask.worker import OutOfBudgetError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
 from nemocc_dask.tasks.languages import code_of
-from nemocc_dask.text.engine import Frame, Mask, Positions, frames_of
+from nemocc_dask.text.engine import Frame, Mask, Positions, Texts, frames_of
 from nemocc_dask.text.pairs import choose_pairs, earned_pairs, format_pairs, parse_pairs
 from nemocc_dask.tokens import TokenCounter
 
@@ -68,87 +68,101 @@ def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None
         frame = frames.attach(frame, {columns.REPHRASED_SEGMENT_TOKENS: lengths})
     sieve = Sieve(frame, stage="postprocess", unit="answers")
     sieve.reject(lengths > task.max_answer_tokens, "answer_too_long")
-    sieve.reject(_blank(sieve.frame, task.output_field), "empty")
     cleaning = Cleaning(sieve, task, seed)
+    cleaning.reject(cleaning.blank(), "empty")
     for step in task.steps:
         CLEANING[step.name](cleaning, **step.options)
-    cleaning.replace(cleaning.kernels.strip(cleaning.answers))
-    sieve.reject(_blank(sieve.frame, task.output_field), "empty_after_cleaning")
-    return sieve.outcome()
+    cleaning.answers = cleaning.kernels.strip(cleaning.answers)
+    cleaning.reject(cleaning.blank(), "empty_after_cleaning")
+    return cleaning.outcome()
 
 
-class Cleaning(NamedTuple):
-    """What a step works on: the sieve that holds the answers, their task, and the run's seed."""
+class Cleaning:
+    """What a step works on.
 
-    sieve: Sieve
-    task: Task
-    seed: int | None
+    answers: the output field as it now is. It goes into the frame only where rows are dropped, and at the end: putting
+    it there after every step would cost more than some steps do.
+    """
+
+    def __init__(self, sieve: Sieve, task: Task, seed: int | None) -> None:
+        self.task, self.seed, self._sieve = task, seed, sieve
+        self.frames = frames_of(sieve.frame)
+        self.kernels: Any = self.frames.kernels
+        self.answers: Texts = self.frames.texts(sieve.frame, task.output_field)
 
     @property
-    def answers(self) -> pa.LargeStringArray:
-        """The output field as it now is."""
-        return frames_of(self.sieve.frame).texts(self.sieve.frame, self.task.output_field)
+    def frame(self) -> Frame:
+        """The rows, whose output field may be that of an earlier step."""
+        return self._sieve.frame
 
-    @property
-    def kernels(self) -> Any:
-        """The text kernels that serve this frame."""
-        return frames_of(self.sieve.frame).kernels
+    def blank(self) -> Mask:
+        """bool (n,), True where nothing is left of an answer."""
+        return self.frames.mask(self.kernels.is_blank(self.answers))
 
-    def replace(self, answers: pa.LargeStringArray) -> None:
-        """Go on with these answers instead."""
-        self.sieve.frame = frames_of(self.sieve.frame).attach(self.sieve.frame, {self.task.output_field: answers})
+    def reject(self, doomed: Mask, reason: str) -> None:
+        """Drop the rows where `doomed` is True."""
+        if doomed.any():
+            self._put()
+            self._sieve.reject(doomed, reason)
+            self.answers = self.frames.texts(self._sieve.frame, self.task.output_field)
+
+    def outcome(self) -> Outcome:
+        """What is left, and what was dropped."""
+        self._put()
+        return self._sieve.outcome()
+
+    def _put(self) -> None:
+        self._sieve.frame = self.frames.attach(self._sieve.frame, {self.task.output_field: self.answers})
 
 
 def _remove_markdown(cleaning: Cleaning) -> None:
-    cleaning.replace(cleaning.kernels.remove_markdown(cleaning.answers))
+    cleaning.answers = cleaning.kernels.remove_markdown(cleaning.answers)
 
 
 def _remove_quotation(cleaning: Cleaning) -> None:
-    cleaning.replace(cleaning.kernels.remove_quotation(cleaning.answers))
+    cleaning.answers = cleaning.kernels.remove_quotation(cleaning.answers)
 
 
 def _remove_lines(cleaning: Cleaning, *, pattern: str) -> None:
-    cleaning.replace(cleaning.kernels.remove_lines(cleaning.answers, pattern))
+    cleaning.answers = cleaning.kernels.remove_lines(cleaning.answers, pattern)
 
 
 def _keep_prefixed(cleaning: Cleaning, *, prefix: str) -> None:
     present = cleaning.kernels.starts_with_marker(cleaning.answers, prefix)
-    cleaning.sieve.reject(~frames_of(cleaning.sieve.frame).mask(present), "marker_missing")
+    cleaning.reject(~cleaning.frames.mask(present), "marker_missing")
 
 
 def _slice_after(cleaning: Cleaning, *, marker: str) -> None:
-    cleaning.replace(cleaning.kernels.slice_after_marker(cleaning.answers, marker))
+    cleaning.answers = cleaning.kernels.slice_after_marker(cleaning.answers, marker)
 
 
 def _normalize_bullets(cleaning: Cleaning) -> None:
-    cleaning.replace(cleaning.kernels.normalize_bullets(cleaning.answers))
+    cleaning.answers = cleaning.kernels.normalize_bullets(cleaning.answers)
 
 
 def _keep_language_code(cleaning: Cleaning) -> None:
     """Reject answers that do not begin with the code of the language they were asked for in."""
-    frame = cleaning.sieve.frame
-    frames = frames_of(frame)
-    languages = frames.host(frames.texts(frame, columns.LANGUAGE)).to_pylist()
+    frames = cleaning.frames
+    languages = frames.host(frames.texts(cleaning.frame, columns.LANGUAGE)).to_pylist()
     asked = np.array([code_of(language) for language in languages], dtype=object)
     beginnings = pc.utf8_slice_codeunits(pc.utf8_ltrim_whitespace(frames.host(cleaning.answers)), 0, 4).to_pylist()
-    cleaning.sieve.reject(np.array(beginnings, dtype=object) != asked, "language_code_missing")
+    cleaning.reject(np.array(beginnings, dtype=object) != asked, "language_code_missing")
 
 
 def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
     """Keep as many question-answer pairs as the segment's length earns, after the segment's own text."""
-    frame = cleaning.sieve.frame
-    frames = frames_of(frame)
-    sources = frames.texts(frame, columns.TEXT).to_pylist()
+    frame, frames = cleaning.frame, cleaning.frames
+    answers, sources = (frames.host(each).to_pylist() for each in (cleaning.answers, frames.texts(frame, columns.TEXT)))
     lengths = frames.numbers(frame, columns.SEGMENT_TOKENS).astype(np.int64).tolist()
-    rows = zip(cleaning.answers.to_pylist(), sources, lengths, _row_names(frame), strict=True)
+    rows = zip(answers, sources, lengths, _row_names(frame), strict=True)
     results = [
         _source_and_pairs(
             answer, source, min(max_pairs, earned_pairs(length)), f"{cleaning.seed}|{cleaning.task.name}|{row}"
         )
         for answer, source, length, row in rows
     ]
-    cleaning.replace(pa.array(results, pa.large_string()))
-    cleaning.sieve.reject(np.array([result is None for result in results], dtype=np.bool_), "no_pairs")
+    cleaning.answers = frames.from_host(pa.array(results, pa.large_string()))
+    cleaning.reject(np.array([result is None for result in results], dtype=np.bool_), "no_pairs")
 
 
 def _source_and_pairs(answer: str, source: str | None, keep: int, row: str) -> str | None:
@@ -196,8 +210,18 @@ def join_answers(frame: Frame, task: Task, tokenizer: TokenCounter) -> Frame:
     if columns.REQUEST_ID in frame.columns:
         joined[columns.REQUEST_ID] = frames.kernels.join(frames.texts(frame, columns.REQUEST_ID), runs, separator=",")
     joined |= {name: _run_sums(frame, name, runs) for name in _SUMMED if name in frame.columns}
-    joined[columns.SEGMENT_TOKENS] = tokenizer.count(frames.host(joined[columns.TEXT]))
+    joined[columns.SEGMENT_TOKENS] = _source_counts(frame, runs, joined[columns.TEXT], tokenizer)
     return frames.take(frame, runs, joined)
+
+
+def _source_counts(frame: Frame, runs: Positions, sources: Texts, tokenizer: TokenCounter) -> Positions:
+    """Tokens of each joined source; that of a single segment is known."""
+    counts = _whole(frame, columns.SEGMENT_TOKENS)[runs]
+    several = np.flatnonzero(np.diff(runs, append=len(frame)) > 1)
+    if columns.SEGMENT_TOKENS not in frame.columns:
+        several = np.arange(len(runs))
+    counts[several] = tokenizer.count(frames_of(frame).host(frames_of(frame).pick(sources, several)))
+    return counts
 
 
 _SUMMED = (
@@ -222,7 +246,8 @@ def _in_runs(frame: Frame) -> tuple[Frame, Positions]:
     steps = [np.diff(values[order], prepend=-1) for values in (documents, samples, segments)]
     begins = (steps[0] != 0) | (steps[1] != 0) | (steps[2] != 1)
     begins[:1] = True
-    return frames.take(frame, order), np.flatnonzero(begins)
+    ordered = np.array_equal(order, np.arange(len(order)))
+    return frame if ordered else frames.take(frame, order), np.flatnonzero(begins)
 
 
 def _document_starts(ids: Positions, segments: Positions, samples: Positions) -> Mask:
@@ -251,11 +276,6 @@ def _in_type_of(column: str, sums: npt.NDArray[np.float64], known: Mask) -> Any:
 
 
 # --- columns ----------------------------------------------------------------------------------------------------------
-
-
-def _blank(frame: Frame, column: str) -> Mask:
-    frames = frames_of(frame)
-    return frames.mask(frames.kernels.is_blank(frames.texts(frame, column)))
 
 
 def _whole(frame: Frame, column: str) -> Positions:

@@ -60,7 +60,8 @@ def preprocess(
         raise ColumnNotFoundError.of(
             columns.ID, frame.columns, where="the documents", remedy="Rename the column that tells them apart."
         )
-    budget = max_segment_tokens(task, tokenizer)
+    words_tokens = tokenizer.count_prompt(task.messages(document=""))
+    budget = task.max_segment_tokens(words_tokens)
     documents = counted_documents(frame, tokenizer)
     frames, count = frames_of(documents), _counting(frames_of(documents), tokenizer)
     document_counts = _counts(documents, columns.DOCUMENT_TOKENS)
@@ -73,6 +74,8 @@ def preprocess(
     too_long = cut.counts > budget
     document_counts[cut.parents[too_long]] = -1
     room = Room(
+        words_tokens=words_tokens,
+        places=task.documents_in_prompt,
         budget=budget,
         prompt_tokens=lambda texts: _prompt_tokens(frames.host(texts), task, tokenizer),
         max_prompt_tokens=task.max_input_tokens or 0,

@@ -100,17 +100,36 @@ def cut_overlong(lines: Lines, budget: int, frames: Frames, count: Count) -> Lin
     return Lines(texts, counts, parents, _numbered(parents), exact=~longer[origins])
 
 
+SEAM_TOKENS = 64
+"""More than a prompt can have beside the tokens of its own words and those of its document: where the two meet they
+tokenize otherwise than apart, which comes to one or two tokens, and not to dozens."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """What a task's prompt has room for.
 
-    budget: tokens of a segment by the sum of its lines. prompt_tokens: tokens of the whole prompt round each of some
-    segments. max_prompt_tokens: most that it may have.
+    words_tokens: tokens of the prompt round an empty document. places: how often the document stands in it. budget:
+    what it leaves for a segment, by the sum of its lines. prompt_tokens: counts the whole prompts round some segments.
+    max_prompt_tokens: most that one may have.
     """
 
+    words_tokens: int
+    places: int
     budget: int
     prompt_tokens: Count
     max_prompt_tokens: int
+
+    def excess(self, segments: Texts, counts: Counts, frames: Frames) -> Counts:
+        """Tokens by which the prompt round each segment is too long; zero or less where it fits.
+
+        Prompts that come anywhere near the limit are counted whole, as the endpoint will see them.
+        """
+        excess = self.words_tokens + self.places * (counts + SEAM_TOKENS) - self.max_prompt_tokens
+        near = np.flatnonzero(excess > 0)
+        if len(near):
+            excess[near] = self.prompt_tokens(frames.pick(segments, near)) - self.max_prompt_tokens
+        return excess
 
 
 def pack_lines(lines: Lines, document_counts: Counts, room: Room, frames: Frames, count: Count) -> Segments:
@@ -120,8 +139,8 @@ def pack_lines(lines: Lines, document_counts: Counts, room: Room, frames: Frames
     lines of it are missing.
 
     Lines are packed by the sum of their counts and one for each line break. A tokenizer may make more of the whole than
-    of its parts, so every prompt is counted as it will be sent: where one is too long, its segment ends some lines
-    earlier and its document's lines are packed again. Only a segment of a single line can be left that does not fit.
+    of its parts: where a prompt is too long, its segment ends some lines earlier and its document's lines are packed
+    again. Only a segment of a single line can be left that does not fit.
     """
     known = document_counts.copy()
     known[lines.parents[~lines.exact]] = -1  # cut, a document is no longer the sum of its lines and line breaks
@@ -130,8 +149,7 @@ def pack_lines(lines: Lines, document_counts: Counts, room: Room, frames: Frames
     while True:
         runs, gaps = _runs(lines, budgets, frames)
         packed = _segments(lines, runs, gaps, known, frames, count)
-        prompts = room.prompt_tokens(packed.texts)
-        excess = prompts - room.max_prompt_tokens
+        excess = room.excess(packed.texts, packed.counts, frames)
         packed = packed._replace(fits=excess <= 0)
         again = ~packed.fits & (_lengths(runs, lines) > 1)
         if not again.any():

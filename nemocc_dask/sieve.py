@@ -65,8 +65,8 @@ class Sieve:
 def _explained(frame: Frame, stage: str, reason: str, why: dict[str, Any]) -> Frame:
     rows = len(frame)
     explanation = {
-        columns.STAGE: pa.array([stage] * rows, pa.large_string()),
-        columns.REASON: pa.array([reason] * rows, pa.large_string()),
+        columns.STAGE: pa.repeat(pa.scalar(stage, pa.large_string()), rows),
+        columns.REASON: pa.repeat(pa.scalar(reason, pa.large_string()), rows),
         columns.STATUS: pa.nulls(rows, pa.int64()),
         columns.DETAIL: pa.nulls(rows, pa.large_string()),
     }

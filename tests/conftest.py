@@ -11,10 +11,12 @@ from typing import Any
 import dask.dataframe as dd
 import hypothesis
 import pandas as pd
+import phases
 import pytest
 from corpora import CHAT_TEMPLATE, TRAINING_SENTENCES
-from kinds import KINDS, chosen_kinds, skip_without_a_gpu
+from kinds import KINDS, chosen_kinds, places, skip_without_a_gpu
 from scripted import ScriptedEndpoint
+from stand_in_frames import stand_in
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -33,22 +35,51 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let Ctrl-C through: a shell that runs the tests in the background has them ignore it, and what they start too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "pandas_alone(reason): what a test of phases holds is so on pandas frames alone")
+    # RAPIDS brings both the package and the one that takes its place.
+    config.addinivalue_line("filterwarnings", "ignore:The pynvml package is deprecated:FutureWarning")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--frames",
         default="pandas,dask",
-        help=f"Kinds of frames to test the accessor and the kernels on, of {', '.join(KINDS)}.",
+        help=f"Kinds of frames to test the accessor, the phases and the kernels on, of {', '.join(KINDS)}.",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "frames" in metafunc.fixturenames:
-        metafunc.parametrize("frames", chosen_kinds(metafunc.config), indirect=True, scope="session")
+        kinds = [kind for kind in chosen_kinds(metafunc.config) if kind != "lists"]
+        metafunc.parametrize("frames", kinds, indirect=True, scope="session")
+    if {"cudf", "lists"} & {*chosen_kinds(metafunc.config)} and phases.imported_by(metafunc.module):
+        metafunc.parametrize("where_phases_run", places(metafunc.config), indirect=True, scope="module")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips elsewhere what is so on pandas frames alone."""
+    for item in items:
+        only = item.get_closest_marker("pandas_alone")
+        callspec = getattr(item, "callspec", None)
+        if only and callspec and callspec.params.get("where_phases_run", "pandas") != "pandas":
+            item.add_marker(pytest.mark.skip(reason=only.args[0]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def where_phases_run(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The phases that a test file imports run on cuDF frames, or what stands in for them, as `--frames` says."""
+    where = getattr(request, "param", "pandas")
+    with pytest.MonkeyPatch.context() as patch:
+        if where == "cudf":
+            skip_without_a_gpu()
+        if where == "lists":
+            stand_in(patch)
+        if where != "pandas":
+            phases.move(request.module, phases.Gpu(), patch)
+        yield
 
 
 class PandasFrames:

@@ -1,4 +1,7 @@
-"""The kinds of frames that tests can run on, and whether one can be run here."""
+"""The kinds of frames that tests can run on, and whether one can be run here.
+
+`lists` are the frames of `stand_in_frames`, for the tests of phases alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import pytest
 
 from nemocc_dask.devices import cuda_devices
 
-KINDS = ("pandas", "dask", "cudf")
+KINDS = ("pandas", "dask", "cudf", "lists")
 
 
 def chosen_kinds(config: pytest.Config) -> list[str]:
@@ -18,6 +21,11 @@ def chosen_kinds(config: pytest.Config) -> list[str]:
     if unknown:
         raise pytest.UsageError(f"--frames knows {', '.join(KINDS)}, not {', '.join(sorted(unknown))}.")
     return kinds
+
+
+def places(config: pytest.Config) -> list[str]:
+    """Where phases run on those kinds, each once: the partitions of Dask's are pandas frames."""
+    return list(dict.fromkeys("pandas" if kind == "dask" else kind for kind in chosen_kinds(config)))
 
 
 def skip_without_a_gpu() -> None:

@@ -70,12 +70,21 @@ def test_whatever_the_lines_no_prompt_is_too_long(uneven, rows):
 
 def test_a_line_whose_prompt_does_not_fit_is_named(uneven):
     """A line within its budget whose prompt is too long all the same, by what stands before it, is rejected."""
-    after = dataclasses.replace(BARE, prompt="{document}" * 2, max_input_tokens=5)
-    outcome = preprocess(documents("ab", "ab ab ab"), after, tokenizer=uneven)
-    assert outcome.kept["text"].tolist() == ["ab"]
+    often = dataclasses.replace(BARE, prompt="{document}" * 4, max_input_tokens=6)
+    outcome = preprocess(documents("a", "ab"), often, tokenizer=uneven)
+    assert outcome.kept["text"].tolist() == ["a"]
     assert reasons(outcome) == {"filter_segments": {"prompt_too_long": 1}}
-    assert rejects(outcome)["text"].tolist() == ["ab ab ab"]
+    assert rejects(outcome)["text"].tolist() == ["ab"]
     assert_accounted(outcome, 2)
+
+
+def test_a_document_may_stand_in_the_prompt_twice(uneven, tokenizer):
+    """Both places count: every prompt fits, and segments are as long as half of what is left."""
+    twice = dataclasses.replace(BARE, prompt="{document}\n{document}")
+    for counter, word in ((uneven, "ab"), (tokenizer, "a")):
+        frame = documents("\n".join([word] * 90), " ".join([word] * 90))
+        sizes = prompts(preprocess(frame, twice, tokenizer=counter), twice, counter)
+        assert max(sizes) <= 43 and sorted(sizes)[2] > 20
 
 
 def test_prompts_of_segments_made_elsewhere_can_be_filtered(uneven):

@@ -4,7 +4,7 @@ from nemocc_dask.settings.base import Settings
 from nemocc_dask.settings.endpoint import FROM_ENVIRONMENT, Endpoint
 from nemocc_dask.settings.formats import check_format
 from nemocc_dask.settings.generation import DEFAULT_TEMPERATURE, DEFAULT_TOP_P, GenerationConfig
-from nemocc_dask.settings.job import HIGH_ABOVE, MAX_DOCUMENT_BYTES, Job
+from nemocc_dask.settings.job import HIGH_ABOVE, MAX_DOCUMENT_BYTES, ROWS_PER_PARTITION, Job
 from nemocc_dask.settings.prices import PRICES, Prices, price_of
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "HIGH_ABOVE",
     "MAX_DOCUMENT_BYTES",
     "PRICES",
+    "ROWS_PER_PARTITION",
     "Endpoint",
     "GenerationConfig",
     "Job",

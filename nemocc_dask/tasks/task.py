@@ -92,12 +92,20 @@ class Task:
         user = {"role": "user", "content": _PLACEHOLDER.sub(lambda found: fillings[found[1]], self.prompt)}
         return ({"role": "system", "content": self.system_prompt}, user) if self.system_prompt else (user,)
 
+    @property
+    def documents_in_prompt(self) -> int:
+        """How often the document stands in the prompt."""
+        return self.prompt.count("{document}")
+
     def max_segment_tokens(self, prompt_overhead_tokens: int) -> int:
         """Most tokens of a segment: `max_input_tokens` − the prompt's tokens with an empty document − 2.
 
+        Where the document stands in the prompt several times, they share what is left.
+
         Raises `TaskError` where nothing is left for the document.
         """
-        budget = (self.max_input_tokens or 0) - prompt_overhead_tokens - SLACK_TOKENS
+        left = (self.max_input_tokens or 0) - prompt_overhead_tokens - SLACK_TOKENS
+        budget = left // max(1, self.documents_in_prompt)
         if budget < max(1, self.min_segment_tokens):
             raise TaskError(
                 f"Task {self.name!r}: its prompt alone takes {prompt_overhead_tokens} of {self.max_input_tokens} input "

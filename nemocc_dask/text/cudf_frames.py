@@ -21,6 +21,7 @@ from nemocc_dask.text import gpu
 from nemocc_dask.text.layout import Flags, Integers
 from nemocc_dask.text.on_cudf import CUDF as COLUMNS
 from nemocc_dask.text.on_cudf import byte_counts, is_text
+from nemocc_dask.text.pandas_frames import PANDAS, frame_of, table_of
 
 Frame = Any
 """A `cudf.DataFrame`."""
@@ -35,6 +36,8 @@ class _Cudf:
 
     def texts(self, frame: Frame, column: str) -> Series:
         series = self._column(frame, column)
+        if isinstance(series.dtype, cudf.CategoricalDtype):
+            series = series.astype(series.dtype.categories.dtype)
         if is_text(series):
             return series
         if series.isna().all():
@@ -43,6 +46,9 @@ class _Cudf:
 
     def host(self, texts: Series | pa.LargeStringArray) -> pa.LargeStringArray:
         return texts if isinstance(texts, pa.Array) else COLUMNS.to_host(texts)
+
+    def from_host(self, texts: pa.LargeStringArray) -> Series:
+        return COLUMNS.from_host(texts)
 
     def pick(self, texts: Series, positions: Integers) -> Series:
         return COLUMNS.take(texts, positions)
@@ -107,6 +113,19 @@ class _Cudf:
 
     def from_table(self, table: pa.Table) -> Frame:
         return cudf.DataFrame.from_arrow(table.replace_schema_metadata(None))
+
+    def from_pandas(self, frame: Any) -> Frame:
+        moved = self.from_table(table_of(frame))
+        moved.index = cudf.from_pandas(frame.index)
+        return moved
+
+    def to_pandas(self, frame: Frame, dtypes: Mapping[str, Any] | None = None) -> Any:
+        table = pa.table({name: frame[name].to_arrow() for name in frame.columns})
+        return frame_of(table, frame.index.to_pandas(), dtypes)
+
+    def pandas_dtypes(self, frame: Frame) -> dict[str, Any]:
+        any_rows = self.to_pandas(frame).convert_dtypes(convert_string=False, convert_floating=False)
+        return PANDAS.pandas_dtypes(any_rows)
 
     def mask(self, flags: Any) -> Flags:
         if isinstance(flags, pa.Array):

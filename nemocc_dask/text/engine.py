@@ -39,6 +39,9 @@ class Frames(Protocol):
     def host(self, texts: Texts) -> pa.LargeStringArray:
         """A column of text in host memory, for what runs there: token counts, requests, formats that are parsed."""
 
+    def from_host(self, texts: pa.LargeStringArray) -> Texts:
+        """A column of text from host memory, as the kernels take it."""
+
     def pick(self, texts: Texts, positions: Positions) -> Texts:
         """The rows of a column of text at these positions, in this order."""
 
@@ -86,6 +89,18 @@ class Frames(Protocol):
 
     def from_table(self, table: pa.Table) -> Frame:
         """A frame of an Arrow table, rows numbered from 0; integers that may be missing stay integers."""
+
+    def from_pandas(self, frame: pd.DataFrame) -> Frame:
+        """A pandas frame as one of this engine's, rows under the index they had. Raises `FrameError`."""
+
+    def to_pandas(self, frame: Frame, dtypes: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """A frame as pandas', rows under the index they had; one that is pandas' already is given back as it is.
+
+        dtypes: pandas' own, for every column; without them integers are what numpy has where none is missing.
+        """
+
+    def pandas_dtypes(self, frame: Frame) -> dict[str, Any]:
+        """The dtypes of a frame's columns in pandas that hold them whatever its rows, missing values included."""
 
     def mask(self, flags: Any) -> Mask:
         """A kernel's column of truth values as a bool array."""

@@ -31,6 +31,9 @@ class _Pandas:
     def host(self, texts: pa.LargeStringArray) -> pa.LargeStringArray:
         return texts
 
+    def from_host(self, texts: pa.LargeStringArray) -> pa.LargeStringArray:
+        return texts
+
     def pick(self, texts: pa.LargeStringArray, positions: Integers) -> pa.LargeStringArray:
         return texts.take(pa.array(positions))
 
@@ -63,7 +66,9 @@ class _Pandas:
         return frame.index.to_numpy(dtype=np.int64)
 
     def keep(self, frame: pd.DataFrame, mask: Flags) -> pd.DataFrame:
-        return frame if mask.all() else frame.loc[mask]
+        if mask.all():
+            return frame
+        return frame.loc[mask] if mask.any() else frame.iloc[:0]
 
     def take(
         self, frame: pd.DataFrame, positions: Integers, replacing: Mapping[str, Any] | None = None
@@ -87,8 +92,17 @@ class _Pandas:
         return self.attach(pd.DataFrame(index=range(rows)), columns)
 
     def from_table(self, table: pa.Table) -> pd.DataFrame:
-        frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE)
+        frame: pd.DataFrame = table.to_pandas(types_mapper=_INTEGERS.get)
         return frame
+
+    def from_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame
+
+    def to_pandas(self, frame: pd.DataFrame, dtypes: Mapping[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
+        return frame
+
+    def pandas_dtypes(self, frame: pd.DataFrame) -> dict[str, Any]:
+        return {str(name): dtype for name, dtype in frame.dtypes.items()}
 
     def mask(self, flags: pa.BooleanArray) -> Flags:
         return np.asarray(flags.to_numpy(zero_copy_only=False), dtype=np.bool_)
@@ -122,11 +136,40 @@ def _one_chunk(chunked: pa.ChunkedArray) -> pa.LargeStringArray:
     return chunks[0] if len(chunks) == 1 else pa.concat_arrays([*chunks, pa.array([], pa.large_string())])
 
 
-_NULLABLE = {
+def table_of(frame: pd.DataFrame) -> pa.Table:
+    """The columns of a frame as Arrow's, without its index. Raises `FrameError` for one that Arrow cannot hold."""
+    return pa.table({str(name): _as_array(frame[name]) for name in frame.columns})
+
+
+def _as_array(series: pd.Series[Any]) -> Any:
+    try:
+        return pa.array(series, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        raise FrameError.not_text(str(series.name), series.dtype) from None
+
+
+def frame_of(table: pa.Table, index: pd.Index[Any], dtypes: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    """A frame of an Arrow table under an index; `engine.Frames.to_pandas` says of what dtypes."""
+    frame = PANDAS.from_table(table).set_axis(index)
+    return frame.astype(_narrowed(frame) if dtypes is None else {name: _castable(to) for name, to in dtypes.items()})
+
+
+def _narrowed(frame: pd.DataFrame) -> dict[str, Any]:
+    """numpy's dtypes for the integers of which none is missing."""
+    integers = {str(name): dtype for name, dtype in frame.dtypes.items() if dtype in _INTEGERS.values()}
+    return {name: dtype.numpy_dtype for name, dtype in integers.items() if frame[name].notna().all()}
+
+
+def _castable(dtype: Any) -> Any:
+    """The dtype itself, or `category` for one of categories: those of Dask's metadata may stand for unknown ones."""
+    return "category" if isinstance(dtype, pd.CategoricalDtype) else dtype
+
+
+_INTEGERS: dict[pa.DataType, Any] = {
     pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(),
     pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(), pa.uint32(): pd.UInt32Dtype(),
     pa.uint64(): pd.UInt64Dtype(),
-}.get  # fmt: skip
+}  # fmt: skip
 
 
 def _as_column(values: Any, index: pd.Index[Any]) -> pd.Series[Any]:

@@ -58,6 +58,14 @@ class TokenCounter:
     def __dask_tokenize__(self) -> tuple[str, str]:
         return ("TokenCounter", self._key)
 
+    def unload(self) -> None:
+        """Forget what this process has loaded and met of it; the next count loads it again.
+
+        >>> TokenCounter().unload()
+        """
+        with _loading:
+            _by_key.pop(self._key, None)
+
     def count(self, texts: pa.LargeStringArray) -> npt.NDArray[np.int64]:
         """Tokens of each text, int64 of shape (n,), special tokens such as BOS not added; a null text has 0."""
         if len(texts) == 0:  # no reason to load a tokenizer, as where Dask asks for the columns of a result

@@ -129,11 +129,11 @@ STARTING = """
     import time
 
     from faults.killing import workers_of
-    from nemocc_dask import pipeline
+    from nemocc_dask import clusters
 
     if __name__ == "__main__":
-        pipeline.CLOSE_S = 1.0
-        with pipeline.local_cluster(2, 1):
+        clusters.CLOSE_S = 1.0
+        with clusters.local_cluster(2, 1):
             workers = set(workers_of())
             for worker in workers:
                 worker.kill()

@@ -3,21 +3,25 @@
 import dataclasses
 import time
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from distributed import Client, LocalCluster
+from kinds import skip_without_a_gpu
+from stand_in_frames import stand_in
 
 from nemocc_dask.cli import nemocc
 from nemocc_dask.clusters import running_cluster
 from nemocc_dask.devices import cuda_devices
+from nemocc_dask.dispatch import run_partitions
 from nemocc_dask.errors import JobError, SettingError
 from nemocc_dask.io.parts import plan_parts
+from nemocc_dask.job import run_job
 from nemocc_dask.order import Order
 from nemocc_dask.partition import Work
-from nemocc_dask.pipeline import run_partitions
 from nemocc_dask.settings import Job
 
-from .jobs import arguments, quiet
+from .jobs import OUTPUT_FIELDS, arguments, assert_accounted_for, assert_same_results, quiet, rejects
 
 without_gpu = pytest.mark.skipif(cuda_devices() > 0, reason="there is a CUDA device")
 
@@ -45,7 +49,7 @@ def test_a_cluster_without_gpus(one_thread):
     """Workers of a running cluster that have none are named before anything runs on them."""
     address = one_thread.scheduler.address
     with (
-        pytest.raises(JobError, match="1 workers .* have no GPU.*dask cuda worker"),
+        pytest.raises(JobError, match=r"1 workers .* have no GPU.*dask cuda worker"),
         running_cluster(address, None, gpu=True),
     ):
         pass
@@ -69,3 +73,28 @@ def test_a_thread_is_left_while_answers_are_awaited(job, simulate, one_thread, i
     assert len(records) == 8 and quiet(simulator) == 40
     assert simulator.stats()["peak_in_flight"] == at_once
     assert time.monotonic() - began >= 0.6 * 8 / in_hand
+
+
+def test_partitions_on_a_device_write_the_rows_of_the_host(job, simulate, one_thread, tmp_path):
+    """On frames that stand in for cuDF's, shards and rejects of every task are those of pandas frames."""
+    for place, gpu in (("host", False), ("gpu", True)):
+        order = Order.of(job(simulate(), output=str(tmp_path / place), samples=7))
+        parts = plan_parts(order.files, rows_per_partition=10, samples=7)
+        works = [Work(part, (1,)) for part in parts]
+        plan = dataclasses.replace(order.plan(order.columns([part for part in parts if part.file]), "run"), gpu=gpu)
+        with pytest.MonkeyPatch.context() as patch:
+            stand_in(patch)
+            list(run_partitions(one_thread, works, plan, on_counts=lambda *_: False, on_interrupt=lambda: None))
+    assert_same_results(tmp_path / "host", tmp_path / "gpu")
+    for task in ("input", *OUTPUT_FIELDS):
+        pd.testing.assert_frame_equal(rejects(tmp_path / "host", task), rejects(tmp_path / "gpu", task))
+
+
+def test_a_job_on_gpus_has_the_rows_of_one_without(job, simulate, tmp_path):
+    """Text on the devices or not, the same rows come out for every task, the same go, and the books balance."""
+    skip_without_a_gpu()
+    for place, gpu in (("host", False), ("gpu", True)):
+        simulator = simulate()
+        books = run_job(job(simulator, output=str(tmp_path / place), samples=7, gpu=gpu))
+        assert_accounted_for(tmp_path / place, books, quiet(simulator))
+    assert_same_results(tmp_path / "host", tmp_path / "gpu")

@@ -13,6 +13,7 @@ from kinds import chosen_kinds, skip_without_a_gpu
 from nemocc_dask.errors import ColumnNotFoundError, FrameError
 from nemocc_dask.io.shards import as_table
 from nemocc_dask.text.engine import Frames, frames_of
+from nemocc_dask.text.pandas_frames import frame_of, table_of
 
 
 class Kind(NamedTuple):
@@ -133,6 +134,54 @@ def test_columns_of_another_kind_are_refused(kind):
         frames.texts(frame, "missing")
     empty = frames.attach(frame, {"none": pa.nulls(1, pa.float64())})
     assert frames.host(frames.texts(empty, "none")).to_pylist() == [None], "what is missing altogether may be text"
+
+
+OF_PANDAS = {
+    "n": pd.array([1, None], "Int64"),
+    "small": np.array([1, 2], "int8"),
+    "score": [1.5, None],
+    "scores": pd.array([1.5, None], "Float64"),
+    "text": ["a", None],
+    "texts": pd.Series(["a", "b"], dtype=pd.ArrowDtype(pa.string())),
+    "kind": pd.Categorical(["x", None], ["x", "y"]),
+    "truth": [True, False],
+    "truths": pd.array([True, None], "boolean"),
+    "when": pd.to_datetime(["2020-01-01", None]).as_unit("us"),
+    "nothing": [np.nan, np.nan],
+}
+
+
+def test_frames_come_from_pandas_and_go_back(kind):
+    """Given its dtypes a pandas frame comes back as it was, index included, and so does one without rows."""
+    frame = pd.DataFrame(OF_PANDAS).set_axis(pd.Index([5, 5]))
+    for rows in (frame, frame[:0]):
+        moved = kind.frames.from_pandas(rows)
+        assert frames_of(moved) is kind.frames and len(moved) == len(rows)
+        pd.testing.assert_frame_equal(kind.frames.to_pandas(moved, dict(frame.dtypes)), rows)
+    assert_types(kind.frames.to_pandas(kind.frames.from_pandas(frame[["n", "small"]])))
+    steady = kind.frames.pandas_dtypes(kind.frames.from_pandas(frame[:0]))
+    assert kind.frames.to_pandas(kind.frames.from_pandas(frame)).astype(steady)["n"].tolist() == [1, pd.NA]
+
+
+def assert_types(frame):
+    assert frame.dtypes.astype(str).to_dict() == {"n": "Int64", "small": "int8"}
+
+
+def test_a_frame_that_went_through_arrow_is_what_it_was():
+    """What cuDF is made of, and read as, loses no value and no dtype; integers without one are nullable if need be."""
+    frame = pd.DataFrame(OF_PANDAS).set_axis(pd.Index([5, 5]))
+    for rows in (frame, frame[:0]):
+        pd.testing.assert_frame_equal(frame_of(table_of(rows), rows.index, dict(frame.dtypes)), rows)
+    assert_types(frame_of(table_of(frame[["n", "small"]]), frame.index))
+    unknown = frame.dtypes.to_dict() | {"kind": pd.CategoricalDtype(["of Dask's metadata"])}
+    assert frame_of(table_of(frame), frame.index, unknown)["kind"].tolist() == ["x", np.nan]
+
+
+@pytest.mark.parametrize("values", [["\ud800"], [1, "a"], [object()]], ids=["surrogate", "mixed", "object"])
+def test_what_arrow_cannot_hold_is_named(values):
+    """A column of broken text, or of several kinds of values, is refused before it goes to a device."""
+    with pytest.raises(FrameError, match="'odd' is of type object"):
+        table_of(pd.DataFrame({"odd": pd.Series(values, dtype=object)}))
 
 
 def test_other_frames_have_no_engine():

@@ -34,7 +34,8 @@ needs_cudf = pytest.mark.skipif(importlib.util.find_spec("cudf") is None, reason
 OF_OBJECTS = {
     "all": "cudf.Series.all", "assign": "cudf.DataFrame.assign", "drop": "cudf.DataFrame.drop",
     "isna": "cudf.Series.isna", "slice": "cudf.core.accessors.string.StringMethods.slice",
-    "take": "cudf.DataFrame.take", "to_arrow": "cudf.Series.to_arrow", "to_pylibcudf": "cudf.Series.to_pylibcudf",
+    "take": "cudf.DataFrame.take", "to_arrow": "cudf.Series.to_arrow", "to_pandas": "cudf.Index.to_pandas",
+    "to_pylibcudf": "cudf.Series.to_pylibcudf",
     "child": "pylibcudf.column.ListsColumnView.child", "columns": "pylibcudf.Table.columns",
     "copy": "pylibcudf.Column.copy", "id": "pylibcudf.DataType.id", "list_view": "pylibcudf.Column.list_view",
     "null_count": "pylibcudf.Column.null_count", "offset": "pylibcudf.Column.offset",
@@ -42,12 +43,12 @@ OF_OBJECTS = {
 }  # fmt: skip
 """Methods of cuDF's and pylibcudf's objects that are called."""
 NOT_THEIRS = {
-    "astype", "cast", "dictionary_decode", "items", "iter", "keys", "replace_schema_metadata", "to_numpy", "to_pylist",
-    "values",
+    "astype", "cast", "convert_dtypes", "dictionary_decode", "items", "iter", "keys", "replace_schema_metadata",
+    "to_numpy", "to_pylist", "values",
 }  # fmt: skip
 """Methods of Arrow's, numpy's and Python's own objects."""
 THEIRS = {"cudf": "cudf", "plc": "pylibcudf", "combine": "pylibcudf.strings.combine"}
-OURS = {"self", "COLUMNS", "FrameError", "ColumnNotFoundError", "dict", "pa", "pc", "np"}
+OURS = {"self", "COLUMNS", "FrameError", "ColumnNotFoundError", "PANDAS", "dict", "pa", "pc", "np"}
 
 
 def methods(tree: ast.Module, name: str) -> dict[str, list[str]]:
