@@ -13,6 +13,7 @@ import pandas as pd
 from nemocc_dask.admit import admit
 from nemocc_dask.settings import ROWS_PER_PARTITION
 
+
 class Documents(NamedTuple):
     """pattern: files a job can read. frame: the usable ones of their rows. megabytes: of their text, as UTF-8."""
 

@@ -48,6 +48,11 @@ class Turns(NamedTuple):
         """Curator's seconds to ours."""
         return self.theirs_s / self.ours_s
 
+    @property
+    def ratio_again(self) -> float:
+        """Curator's seconds to ours with a tokenizer that has met the words, as it has in a job when answers come."""
+        return self.theirs_s / self.again_s
+
 
 class Bench:
     """What both sides work with. `side` is None where there is no Curator."""
@@ -75,6 +80,12 @@ class Bench:
             theirs=self.made(do, task) if answers else None,
             crashes=answers[-1]["crashes"] if answers else [],
         )
+
+    def tokenizing_s(self, documents: pd.DataFrame) -> float:
+        """Seconds for counting the documents once, with a tokenizer that is new."""
+        texts = pa.array(documents["text"].tolist(), pa.large_string())
+        taken = measure(self.repeats, lambda counter: counter.count(texts), prepare=self.tokenizers.new)
+        return taken.wall_s
 
     def ask(self, do: str, task: Task, frames: list[pd.DataFrame]) -> dict[str, Any]:
         """Let Curator's side do something with the frames; ends the program where it crashes on each of them."""

@@ -28,9 +28,12 @@ class Tokenizers:
         self.used = TokenCounter(self.hugging_face)
 
     def new(self) -> TokenCounter:
-        """A counter, loaded and ready, that has met no word yet: it is as slow as at the start of a job."""
+        """A counter, loaded and ready, that has met no word yet but those of prompts: as at the start of a job."""
+        ready = pa.array(["ready"], pa.large_string())
         self.used.unload()
-        self.used.count(pa.array(["ready"], pa.large_string()))
+        self.used.count(ready)
+        for task in DOCUMENT_TASKS:
+            self.used.count_prompts(lambda document, task=task: task.messages(document=document), ready)
         return self.used
 
 

@@ -115,7 +115,7 @@ def _unneeded(rows: Iterable[dict[str, str]]) -> set[str]:
 def _documents_line(books: Record) -> str:
     stages = books["documents"]["stages"]
     if not stages:
-        return "No documents went in."
+        return "There was no input: rows were made from nothing."
     dropped = sum((Counter(stage["rejected"]) for stage in stages), Counter[str]())
     why = f" ({_list(dropped)})" if dropped else ""
     went_in, went_on = stages[0]["rows_in"], stages[-1]["rows_out"]

@@ -49,7 +49,7 @@ def identity_of(
         for each in tasks.routes
     ]
     return {
-        "input": [[path, file_size(path)] for path in files],
+        "input": [[_without_password(path), file_size(path)] for path in files],
         "tasks": {task.name: asdict(task) for task in tasks.all},
         "routes": bounds,
         "model": job.model,
@@ -76,13 +76,19 @@ def shown(job: Job) -> Record:
 
     Values of headers are shown where they are names of environment variables, addresses without a password.
 
-    >>> job = Job(output="o", samples=1, model="m", base_url="https://me:pass@host/v1", header=("A=b", "C=env:D"))
-    >>> shown(job)["base_url"], shown(job)["header"]
-    (['https://***@host/v1'], ['A=***', 'C=env:D'])
+    >>> job = Job(output="o", input="ftp://me:pass@host/a.parquet", model="m", base_url="https://me:pass@host/v1",
+    ...           header=("A=b", "C=env:D"))
+    >>> [shown(job)[name] for name in ("input", "base_url", "header")]
+    [['ftp://***@host/a.parquet'], ['https://***@host/v1'], ['A=***', 'C=env:D']]
     """
     record = job.model_dump(mode="json", exclude={"task"})
-    addresses = [_PASSWORD.sub(HIDDEN, address) for address in record["base_url"]]
-    return {**record, "base_url": addresses, "header": [_without_value(header) for header in job.header]}
+    addresses = {name: [_without_password(address) for address in record[name]] for name in ("base_url", "input")}
+    output = _without_password(job.output)
+    return {**record, **addresses, "output": output, "header": [_without_value(header) for header in job.header]}
+
+
+def _without_password(address: str) -> str:
+    return _PASSWORD.sub(HIDDEN, address)
 
 
 def _without_value(header: str) -> str:
