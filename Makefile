@@ -6,6 +6,8 @@ SERVERS_VENV := .venv-servers
 GPU_VENV := .venv-gpu
 CONSTRAINTS ?= constraints.txt
 TEST_PROCESSES ?= 3
+PHASE_TESTS := admit route preprocess segmenting generate postprocess joining known_mistakes_in_texts phases
+GPU_TESTS := tests/text tests/job/test_gpu.py tests/test_accessor.py tests/test_on_gpus.py tests/test_benchmark_gpu.py $(PHASE_TESTS:%=tests/test_%.py)
 ASK_FOR_A_GPU := from nemocc_dask.devices import cuda_devices; cuda_devices() or exit("There is no CUDA device here.")
 
 .PHONY: demo test test-servers test-gpu lint bench bench-gpu driver clean
@@ -21,10 +23,10 @@ test: $(VENV)/.test
 test-servers: $(SERVERS_VENV)/.servers
 	$(SERVERS_VENV)/bin/pytest tests/servers $(PYTEST_ARGS)
 
-# The same tests of kernels and phases, with text in the memory of a GPU; RAPIDS takes 4 GB.
+# The same tests of kernels, phases and methods, and a job, with text in the memory of a GPU; RAPIDS takes 4 GB.
 test-gpu: driver $(GPU_VENV)/.gpu
 	$(GPU_VENV)/bin/python -c '$(ASK_FOR_A_GPU)'
-	$(GPU_VENV)/bin/pytest --frames=cudf tests/text tests/test_accessor.py tests/test_benchmark_gpu.py $(PYTEST_ARGS)
+	$(GPU_VENV)/bin/pytest --frames=cudf $(GPU_TESTS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -40,10 +40,10 @@ class DataFrame:
 
 
 class Engine:
-    """`engine.Frames` says what each method does."""
+    """`engine.Frames` says what each method does. made: frames made of tables so far, as a job makes its own."""
 
     def __init__(self, kernels: ModuleType) -> None:
-        self.kernels = kernels
+        self.kernels, self.made = kernels, 0
 
     def texts(self, frame: DataFrame, column: str) -> Texts:
         return Lists().from_host(PANDAS.texts(frame._rows, column))
@@ -79,6 +79,7 @@ class Engine:
         return DataFrame(PANDAS.from_columns(_columns(columns)))
 
     def from_table(self, table: pa.Table) -> DataFrame:
+        self.made += 1
         return DataFrame(PANDAS.from_table(table))
 
     def from_pandas(self, frame: pd.DataFrame) -> DataFrame:
@@ -108,10 +109,10 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 def stand_in(patch: pytest.MonkeyPatch) -> Engine:
     """Have these frames take the place of cuDF's, under the GPU's own arithmetic, until the patch is undone."""
-    patch.setitem(sys.modules, "nemocc_dask.text.on_cudf", SimpleNamespace(CUDF=Lists()))  # type: ignore[arg-type]
+    patch.setitem(sys.modules, "nemocc_dask.text.on_cudf", SimpleNamespace(CUDF=Lists()))
     patch.delitem(sys.modules, "nemocc_dask.text.gpu", raising=False)
     engine = Engine(import_module("nemocc_dask.text.gpu"))
     patch.delitem(sys.modules, "nemocc_dask.text.gpu")
-    patch.setitem(sys.modules, "nemocc_dask.text.cudf_frames", SimpleNamespace(CUDF=engine))  # type: ignore[arg-type]
+    patch.setitem(sys.modules, "nemocc_dask.text.cudf_frames", SimpleNamespace(CUDF=engine))
     patch.setattr("nemocc_dask.chain.check_gpu", lambda: None)
     return engine

@@ -12,6 +12,7 @@ from pandas.testing import assert_frame_equal
 from phases import Gpu, on
 from stand_in_frames import DataFrame, Engine, stand_in
 
+from nemocc_dask.accessor import accessor_of
 from nemocc_dask.admit import admit
 from nemocc_dask.text.engine import Frames, frames_of, is_cudf
 
@@ -52,6 +53,14 @@ def test_a_chain_on_them_gives_the_rows_of_pandas_frames(engine, task, tokenizer
     expected = chain(documents(), task, tokenizer, endpoint).compute(scheduler="sync").drop(columns="latency_s")
     assert seen == [DataFrame] * 3 and len(results) > 3
     assert_frame_equal(results, expected)
+
+
+def test_a_frame_in_memory_has_steps_too(engine):
+    """A frame of a device by itself is worked on at once, stays there, and is sent and brought back once."""
+    there = corpus(2).nemocc.to_gpu()
+    lines = accessor_of(there).split_documents()
+    assert accessor_of(there).to_gpu() is there and type(lines) is DataFrame
+    assert_frame_equal(accessor_of(lines).to_host(), corpus(2).nemocc.split_documents())
 
 
 def test_segments_meet_again_on_the_host(engine, tokenizer, endpoint):

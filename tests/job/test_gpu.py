@@ -83,8 +83,9 @@ def test_partitions_on_a_device_write_the_rows_of_the_host(job, simulate, one_th
         works = [Work(part, (1,)) for part in parts]
         plan = dataclasses.replace(order.plan(order.columns([part for part in parts if part.file]), "run"), gpu=gpu)
         with pytest.MonkeyPatch.context() as patch:
-            stand_in(patch)
+            engine = stand_in(patch)
             list(run_partitions(one_thread, works, plan, on_counts=lambda *_: False, on_interrupt=lambda: None))
+        assert engine.made == (len([work for work in works if work.part.file]) if gpu else 0)
     assert_same_results(tmp_path / "host", tmp_path / "gpu")
     for task in ("input", *OUTPUT_FIELDS):
         pd.testing.assert_frame_equal(rejects(tmp_path / "host", task), rejects(tmp_path / "gpu", task))
