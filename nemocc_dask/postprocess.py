@@ -16,8 +16,11 @@ from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
 from nemocc_dask.tasks.languages import code_of
+from nemocc_dask.text.blanks import strip
 from nemocc_dask.text.engine import Frame, Mask, Positions, Texts, frames_of
-from nemocc_dask.text.pairs import choose_pairs, earned_pairs, format_pairs, parse_pairs
+from nemocc_dask.text.layout import to_flags
+from nemocc_dask.text.pairs import BETWEEN_PAIRS, earned_pairs
+from nemocc_dask.text.plain_pairs import chosen_pairs
 from nemocc_dask.tokens import TokenCounter
 
 SEPARATOR = "\n"
@@ -152,29 +155,29 @@ def _keep_language_code(cleaning: Cleaning) -> None:
 def _keep_pairs(cleaning: Cleaning, *, max_pairs: int) -> None:
     """Keep as many question-answer pairs as the segment's length earns, after the segment's own text."""
     frame, frames = cleaning.frame, cleaning.frames
-    answers, sources = (frames.host(each).to_pylist() for each in (cleaning.answers, frames.texts(frame, columns.TEXT)))
+    sources = strip(pc.fill_null(frames.host(frames.texts(frame, columns.TEXT)), ""))
     lengths = frames.numbers(frame, columns.SEGMENT_TOKENS).astype(np.int64).tolist()
-    rows = zip(answers, sources, lengths, _row_names(frame), strict=True)
-    results = [
-        _source_and_pairs(
-            answer, source, min(max_pairs, earned_pairs(length)), f"{cleaning.seed}|{cleaning.task.name}|{row}"
-        )
-        for answer, source, length, row in rows
-    ]
-    cleaning.answers = frames.from_host(pa.array(results, pa.large_string()))
-    cleaning.reject(np.array([result is None for result in results], dtype=np.bool_), "no_pairs")
+    pairs = chosen_pairs(
+        frames.host(cleaning.answers),
+        keep=[min(max_pairs, earned_pairs(length)) for length in lengths],
+        draws=_row_names(frame, within=f"{cleaning.seed}|{cleaning.task.name}"),
+    )
+    cleaning.answers = frames.from_host(_after_sources(sources, pairs))
+    cleaning.reject(to_flags(pairs.is_null()), "no_pairs")
 
 
-def _source_and_pairs(answer: str, source: str | None, keep: int, row: str) -> str | None:
-    pairs = choose_pairs(parse_pairs(answer), keep=keep, draw=row)
-    return "\n\n".join(filter(None, ((source or "").strip(), format_pairs(pairs)))) if pairs else None
+def _after_sources(sources: pa.LargeStringArray, pairs: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Each source, a blank line and its pairs; the pairs alone where the source is empty, null where there are none."""
+    nothing, gap = pa.array(["", BETWEEN_PAIRS], pa.large_string())
+    gaps = pc.if_else(pc.equal(sources, nothing), nothing, gap)
+    return pc.binary_join_element_wise(sources, gaps, pairs, nothing)
 
 
-def _row_names(frame: Frame) -> list[str]:
-    """What tells a row from every other, whatever its partition: document, segment, sample."""
+def _row_names(frame: Frame, *, within: str) -> list[str]:
+    """What tells a row from every other, whatever its partition: document, segment, sample; `within` stands before."""
     ids = frames_of(frame).values(frame, columns.ID)
     numbers = (_whole(frame, columns.SEGMENT_ID).tolist(), _whole(frame, columns.SAMPLE).tolist())
-    return ["|".join(map(str, row)) for row in zip(ids, *numbers, strict=True)]
+    return [f"{within}|{name!s}|{segment}|{sample}" for name, segment, sample in zip(ids, *numbers, strict=True)]
 
 
 CLEANING: Mapping[str, Callable[..., None]] = MappingProxyType(

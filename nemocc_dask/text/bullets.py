@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nemocc_dask.text.blanks import is_blank, strip
-from nemocc_dask.text.layout import Flags, Integers, joined, running_total, to_flags
-from nemocc_dask.text.patterns import SPACE, any_case, matches
+from nemocc_dask.text.blanks import strip
+from nemocc_dask.text.layout import Flags, Integers, bytes_of, joined, offsets_of, running_total, to_flags
+from nemocc_dask.text.lines import are_written, bytes_at, table
+from nemocc_dask.text.patterns import SPACE, SPACES, any_case, matches
 from nemocc_dask.text.segments import split
 
 _SPACE = f"[{SPACE}]"
@@ -24,6 +25,12 @@ SENTENCE = '[.!?。！？]["”’)*_]*$'
 _OPENINGS = ("here is", "here are", "here's", "here’s", "sure", "below", "the following")
 PREAMBLE = f"^[*_# ]*(?:{'|'.join(map(any_case, _OPENINGS))})(?:[^0-9A-Za-z]|$)"
 HEADING = "^#{1,6} "
+
+# What a first byte tells without a pattern. Of characters beyond ASCII, which may be bullets or white space, nothing.
+_SIGN = table(b"-*+")
+_PLAIN = table(set(range(0x21, 0x80)) - set(b"-*+(0123456789"))  # begins neither a bullet nor white space
+_ASCII_SPACE = table(ord(space) for space in SPACES if space.isascii())
+_MAY_END_WITH_COLON = table(b":*_ \t\x9a")  # the last byte of the wide colon
 
 
 def normalize_bullets(texts: pa.LargeStringArray) -> pa.LargeStringArray:
@@ -39,31 +46,71 @@ def normalize_bullets(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     ['Iron rusts.\\nGold does not.', None]
     """
     lines, rows = split(texts, "\n")
-    written = pc.invert(is_blank(lines))
-    facts, fact_rows = _facts(lines.filter(written), rows[to_flags(written)], len(texts))
+    written = are_written(lines)
+    if not written.all():
+        lines, rows = lines.filter(pa.array(written)), rows[written]
+    facts, fact_rows = _facts(lines, rows, len(texts))
     starts = np.searchsorted(fact_rows, np.arange(len(texts) + 1))
     return pc.if_else(texts.is_valid(), joined(facts, starts, "\n"), texts)
 
 
 def _facts(lines: pa.LargeStringArray, rows: Integers, row_count: int) -> tuple[pa.LargeStringArray, Integers]:
     """The facts in these lines, none of which is blank, and the row of each. `rows` is sorted."""
-    bulleted = to_flags(matches(lines, BULLETS))
-    layout = Layout.of(bulleted, to_flags(matches(lines, INDENTED)), rows, row_count)
-    facts = strip(joined(_bare(lines), np.append(layout.begins, len(lines)), " "))
+    bare, bulleted, indented = _bare(lines)
+    layout = Layout.of(bulleted, indented, rows, row_count)
+    facts = strip(bare)
+    if len(layout.begins) < len(lines):
+        facts = strip(joined(facts, np.append(layout.begins, len(lines)), " "))
     wanted = _wanted(facts, layout)
+    if wanted.all():
+        return facts, rows[layout.begins]
     return facts.filter(pa.array(wanted)), rows[layout.begins][wanted]
 
 
-def _bare(lines: pa.LargeStringArray) -> pa.LargeStringArray:
-    return strip(pc.replace_substring_regex(lines, BULLETS, ""))
+def _bare(lines: pa.LargeStringArray) -> tuple[pa.LargeStringArray, Flags, Flags]:
+    """The lines without bullets; whether each had one; whether those without are indented.
+
+    Nearly all lines are `- Text` or `Text`, which bytes tell. Patterns see the others.
+    """
+    first = bytes_at(lines, 0)
+    bulleted = _SIGN[first] & (bytes_at(lines, 1) == ord(" ")) & _PLAIN[bytes_at(lines, 2)]
+    indented = np.zeros(len(lines), bool)
+    bare = _without_beginnings(lines, np.where(bulleted, len("- "), 0))
+    others = ~bulleted & ~_PLAIN[first]
+    if others.any():
+        where = pa.array(others)
+        rest = lines.filter(where)
+        without = pc.replace_substring_regex(rest, BULLETS, "")
+        bulleted[others] = np.diff(offsets_of(without)) < np.diff(offsets_of(rest))
+        indented = _ASCII_SPACE[first] | _matching(lines, INDENTED, others & (first >= 0x80))
+        bare = pc.replace_with_mask(bare, where, without)
+    return bare, bulleted, indented
+
+
+def _without_beginnings(lines: pa.LargeStringArray, lengths: Integers) -> pa.LargeStringArray:
+    """Each line without so many bytes at its beginning."""
+    offsets, data = offsets_of(lines) - offsets_of(lines)[0], bytes_of(lines)
+    bounds = np.append(np.stack((offsets[:-1], offsets[:-1] + lengths), axis=1).ravel(), len(data))
+    parts = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(data))
+    return parts.take(pa.array(np.arange(1, len(parts), 2)))
 
 
 def _wanted(facts: pa.LargeStringArray, layout: Layout) -> Flags:
+    unlike_a_sentence = ~_matching(facts, SENTENCE, layout.before_first)
     return layout.wanted(
-        announces=to_flags(matches(facts, ENDS_WITH_COLON)) | to_flags(is_blank(facts)),
-        preamble=~to_flags(matches(facts, SENTENCE)) | to_flags(matches(facts, PREAMBLE)),
-        heading=to_flags(matches(facts, HEADING)),
+        announces=_matching(facts, ENDS_WITH_COLON, _MAY_END_WITH_COLON[bytes_at(facts, -1)])
+        | (np.diff(offsets_of(facts)) == 0),
+        preamble=unlike_a_sentence | _matching(facts, PREAMBLE, layout.before_first),
+        heading=_matching(facts, HEADING, layout.unbulleted),
     )
+
+
+def _matching(texts: pa.LargeStringArray, pattern: str, where: Flags) -> Flags:
+    """True where the pattern is found; it is looked for only where it matters, and False elsewhere."""
+    found = np.zeros(len(texts), bool)
+    if where.any():
+        found[where] = to_flags(matches(texts.filter(pa.array(where)), pattern))
+    return found
 
 
 class Layout(NamedTuple):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from nemocc_dask.errors import SettingError
-from nemocc_dask.text.blanks import strip
-from nemocc_dask.text.layout import joined, running_total, to_flags
-from nemocc_dask.text.patterns import SPACE, any_case, matches
+from nemocc_dask.text.blanks import is_blank, strip
+from nemocc_dask.text.layout import Flags, Integers, bytes_of, joined, offsets_of, running_total, to_flags
+from nemocc_dask.text.patterns import any_case, matches
+from nemocc_dask.text.segments import split
 
 PASSAGE_LABEL = f"[#>*_ \t]*{any_case('passage')}[ \t]*(?:#?[0-9]+)?[ \t*_]*[:.]?[ \t*_]*"
 """Pattern of a line that only says `Passage:`, `**Passage 1:**`, `## Passage 2` or the like, in any case."""
@@ -26,14 +31,22 @@ def remove_lines(texts: pa.LargeStringArray, pattern: str) -> pa.LargeStringArra
     ['Iron rusts.', 'A passage.']
     """
     whole_line = readable(pattern)
-    listed = pc.split_pattern(texts, "\n")
-    unwanted = to_flags(matches(strip(listed.flatten()), whole_line))
-    touched = np.zeros(len(texts), dtype=bool)
-    touched[pc.list_parent_indices(listed).to_numpy()[unwanted]] = True
-    where = pa.array(touched)
-    return pc.replace_with_mask(texts, where, _joined_without(listed.filter(where), whole_line))
+    lines, rows = split(texts, "\n")
+    unwanted = to_flags(matches(strip(lines), whole_line))
+    touched = np.zeros(len(texts), bool)
+    touched[rows[unwanted]] = True
+    if not touched.any():
+        return texts
+    wanted = touched[rows] & ~unwanted
+    bounds = running_total(np.bincount(rows[wanted], minlength=len(texts))[touched])
+    kept = lines.filter(pa.array(wanted))
+    stays = without_blank_ends(~are_written(kept), bounds)
+    if not stays.all():
+        kept, bounds = kept.filter(pa.array(stays)), running_total(stays)[bounds]
+    return pc.replace_with_mask(texts, pa.array(touched), joined(kept, bounds, "\n"))
 
 
+@cache
 def readable(pattern: str) -> str:
     """The pattern, of a whole line. Raises `SettingError` where RE2 cannot read it.
 
@@ -48,13 +61,63 @@ def readable(pattern: str) -> str:
     return whole_line
 
 
-def _joined_without(listed: pa.ListArray, whole_line: str) -> pa.LargeStringArray:
-    lines = listed.flatten()
-    wanted = pc.invert(matches(strip(lines), whole_line))
-    kept_before = running_total(to_flags(wanted))
-    row_starts = running_total(pc.list_value_length(listed).to_numpy())
-    return _without_blank_ends(joined(lines.filter(wanted), kept_before[row_starts], "\n"))
+def without_blank_ends(blank: Flags, bounds: Integers) -> Flags:
+    """bool, one per line: does it stay when blank lines go from both ends of its text?
+
+    blank: bool (lines,). bounds: int64 (texts + 1,): text i is the lines `bounds[i]:bounds[i + 1]`.
+
+    Of several lines that are all blank the last one stays, white space and all.
+
+    >>> without_blank_ends(np.array([True, False, True, True, True]), np.array([0, 3, 5])).tolist()
+    [False, True, False, False, True]
+    """
+    written_before = running_total(~blank)
+    begins, ends = bounds[:-1], bounds[1:]
+    texts = np.repeat(np.arange(len(begins)), np.diff(bounds))
+    after_first = written_before[1:] > written_before[begins][texts]
+    before_last = written_before[:-1] < written_before[ends][texts]
+    stays: Flags = after_first & before_last
+    all_blank = (written_before[begins] == written_before[ends]) & (ends - begins > 1)
+    stays[ends[all_blank] - 1] = True
+    return stays
 
 
-def _without_blank_ends(texts: pa.LargeStringArray) -> pa.LargeStringArray:
-    return pc.replace_substring_regex(texts, f"^[{SPACE}]*\n|\n[{SPACE}]*$|^[{SPACE}]+$", "")
+def are_written(lines: pa.LargeStringArray) -> Flags:
+    """False where a line has nothing but white space; most lines tell by their first byte.
+
+    >>> are_written(pa.array(["a", " b", " ", ""], pa.large_string())).tolist()
+    [True, True, False, False]
+    """
+    written = _IS_SIGN[bytes_at(lines, 0)]
+    unsure = ~written & (np.diff(offsets_of(lines)) > 0)
+    if unsure.any():
+        written[unsure] = ~to_flags(is_blank(lines.filter(pa.array(unsure))))
+    return written
+
+
+def bytes_at(lines: pa.LargeStringArray, place: int) -> NDArray[np.uint8]:
+    """uint8, one for each line: its byte at a place, from its end where that is negative; 0 where it is too short.
+
+    >>> lines = pa.array(["ab", ""], pa.large_string())
+    >>> bytes_at(lines, 1).tobytes(), bytes_at(lines, -2).tobytes()
+    (b'b\\x00', b'a\\x00')
+    """
+    offsets, data = offsets_of(lines) - offsets_of(lines)[0], bytes_of(lines)
+    places = (offsets[:-1] if place >= 0 else offsets[1:]) + place
+    inside = (places >= offsets[:-1]) & (places < offsets[1:])
+    return np.where(inside, data[places * inside], np.uint8(0)) if len(data) else np.zeros(len(lines), np.uint8)
+
+
+def table(signs: Iterable[int]) -> Flags:
+    """bool (256,): which bytes are among these.
+
+    >>> np.flatnonzero(table(b"ab")).tolist()
+    [97, 98]
+    """
+    flags = np.zeros(256, bool)
+    flags[list(signs)] = True
+    return flags
+
+
+_IS_SIGN = table(range(0x21, 0x80))
+"""ASCII that is no white space. Which characters beyond it are is not asked of a byte."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -116,8 +116,8 @@ def slice_after_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStrin
 
 def _without_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStringArray:
     undressed = f"^{_HEADING}{''.join(_words_and_colon(marker))}"
-    rest = strip(pc.replace_substring_regex(texts, undressed, ""))
-    dressed = pc.invert(matches(texts, undressed))
+    without = pc.replace_substring_regex(texts, undressed, "")
+    rest, dressed = strip(without), pc.equal(pc.binary_length(without), pc.binary_length(texts))
     if not dressed.true_count:  # as a rule: emphasis goes before, and the pattern of all dresses takes 3 ms to compile
         return rest
     return pc.replace_with_mask(rest, dressed, _without_dressed_marker(texts.filter(dressed), marker))
@@ -153,6 +153,7 @@ def _in_any_dress(words: str, colon: str) -> str:
     return f"(?:{_EMPHASIS})?{quote}(?:{_EMPHASIS})?{_BLANK}{words}(?:{_EMPHASIS})?{colon}"
 
 
+@cache
 def _words_and_colon(marker: str) -> tuple[str, str]:
     """Patterns of the marker's words in any case and of its colon, which may stand apart or be full-width."""
     words = marker.strip().removesuffix(":")

@@ -15,6 +15,11 @@ from typing import NamedTuple
 PAIRS_EARNED = 10
 """Most pairs that the published recipe keeps for each `TOKENS_PER_EARNING` tokens of a segment."""
 TOKENS_PER_EARNING = 150
+BETWEEN_PAIRS = "\n\n"
+RANK_BYTES = 4
+"""Bytes of a draw's digest by which one pair is ranked."""
+RANKED_AT_ONCE = blake2b.MAX_DIGEST_SIZE // RANK_BYTES
+"""Pairs that one digest ranks."""
 
 _MOST_DRESS = 12
 _DRESS = rf"[\s>#*_+•–—·▪◦‣-]{{0,{_MOST_DRESS}}}"
@@ -174,7 +179,7 @@ def format_pairs(pairs: Iterable[tuple[str, str]]) -> str:
     Question: What rusts?
     Answer: Iron.
     """
-    return "\n\n".join(f"Question: {question}\nAnswer: {answer}" for question, answer in pairs)
+    return BETWEEN_PAIRS.join(f"Question: {question}\nAnswer: {answer}" for question, answer in pairs)
 
 
 def choose_pairs(pairs: Sequence[tuple[str, str]], *, keep: int, draw: str) -> list[tuple[str, str]]:
@@ -191,16 +196,19 @@ def choose_pairs(pairs: Sequence[tuple[str, str]], *, keep: int, draw: str) -> l
 
 
 def _ranks(draw: str, count: int) -> list[bytes]:
-    """Four bytes for each of `count` things; surrogates in the name are no matter."""
-    name = draw.encode("utf-8", "surrogatepass")
-    size = blake2b.MAX_DIGEST_SIZE
-    blocks = range(-(-count * _RANK_BYTES // size))
+    """Four bytes for each of `count` things."""
+    digests = b"".join(ranking_digest(draw, block) for block in range(-(-count // RANKED_AT_ONCE)))
+    return [digests[start : start + RANK_BYTES] for start in range(0, count * RANK_BYTES, RANK_BYTES)]
+
+
+def ranking_digest(draw: str, block: int = 0) -> bytes:
+    """The bytes that rank `RANKED_AT_ONCE` things, `RANK_BYTES` each; surrogates in the name are no matter.
+
+    >>> ranking_digest("0|row 7")[:RANK_BYTES].hex()
+    '8575b7ba'
+    """
     # The first block's name is the draw's own; a salt, which no draw can imitate, tells the others apart.
-    digest = b"".join(blake2b(name, salt=block.to_bytes(8)).digest() for block in blocks)
-    return [digest[start : start + _RANK_BYTES] for start in range(0, count * _RANK_BYTES, _RANK_BYTES)]
-
-
-_RANK_BYTES = 4
+    return blake2b(draw.encode("utf-8", "surrogatepass"), salt=block.to_bytes(8)).digest()
 
 
 def earned_pairs(segment_tokens: int) -> int:

@@ -68,7 +68,7 @@ class _Pandas:
     def keep(self, frame: pd.DataFrame, mask: Flags) -> pd.DataFrame:
         if mask.all():
             return frame
-        return frame.loc[mask] if mask.any() else frame.iloc[:0]
+        return frame.take(np.flatnonzero(mask))  # faster than by the mask
 
     def take(
         self, frame: pd.DataFrame, positions: Integers, replacing: Mapping[str, Any] | None = None

@@ -92,7 +92,7 @@ def test_a_server_that_gets_slower_is_given_less(ask):
     latencies = sorted(answer.latency_s for answer in answers)
     print(f"{len(latencies)} answers, median {latencies[len(latencies) // 2]:.2f} s")
     assert len(latencies) > 5 * 80 * 0.6
-    assert latencies[len(latencies) // 2] < 0.4  # 1.6 s where nobody gives way, and some for a busy machine
+    assert latencies[len(latencies) // 2] < 0.8  # 1.6 s where nobody gives way, and some for a busy machine
 
 
 def test_a_fixed_number_is_kept_whatever_the_server_does(ask):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nemocc_dask.errors import SettingError
-from nemocc_dask.text.lines import PASSAGE_LABEL
+from nemocc_dask.text.lines import PASSAGE_LABEL, remove_lines
+from nemocc_dask.text.patterns import SPACE
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,20 @@ def test_an_unreadable_pattern_is_a_setting_error(kernels, rows: list[str | None
     """The message names the pattern, even where there is no row to try it on."""
     with pytest.raises(SettingError, match=re.escape("'(unclosed'")):
         kernels.remove_lines(rows, "(unclosed")
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["xx", "\n", "\nxx\n", " ", "\xa0", "a", "\t\n", "\r\n"]), max_size=9).map("".join)
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_blank_ends_go_where_a_line_went(rows: list[str]) -> None:
+    """Lines are taken out as by a pattern over whole texts, row by row."""
+    assert remove_lines(pa.array(rows, pa.large_string()), "xx").to_pylist() == [without_xx(row) for row in rows]
+
+
+def without_xx(row: str) -> str:
+    lines = row.split("\n")
+    kept = "\n".join(line for line in lines if line.strip() != "xx")
+    return row if len(kept) == len(row) else re.sub(rf"^[{SPACE}]*\n|\n[{SPACE}]*\Z|^[{SPACE}]+\Z", "", kept)

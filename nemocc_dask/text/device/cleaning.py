@@ -10,7 +10,7 @@ from nemocc_dask.text import lines, markers
 from nemocc_dask.text.device.columns import Columns, Texts, on_the_host, until_settled, within
 from nemocc_dask.text.device.patterns import reads_alike
 from nemocc_dask.text.device.segments import is_blank, split
-from nemocc_dask.text.layout import Flags, Integers, running_total
+from nemocc_dask.text.layout import Flags, running_total
 from nemocc_dask.text.markdown import remove_markdown as remove_markdown_on_the_host
 
 _MARKUP_HAS = ("*", "_", "](")
@@ -72,27 +72,6 @@ def remove_lines(on: Columns, texts: Texts, pattern: str) -> Texts:
     wanted = touched[rows] & ~unwanted
     kept = on.filter(parts, wanted)
     bounds = running_total(np.bincount(rows[wanted], minlength=len(texts))[touched])
-    tidy = without_blank_ends(is_blank(on, kept), bounds)
+    tidy = lines.without_blank_ends(is_blank(on, kept), bounds)
     joined = on.joined(on.filter(kept, tidy), running_total(tidy)[bounds], "\n")
     return on.put(texts, touched, joined)
-
-
-def without_blank_ends(blank: Flags, bounds: Integers) -> Flags:
-    """bool, one per line: does it stay when blank lines go from both ends of its text?
-
-    blank: bool (lines,). bounds: int64 (texts + 1,): text i is the lines `bounds[i]:bounds[i + 1]`.
-
-    Of several lines that are all blank, the last stays: what `text.lines` does there, white space and all.
-
-    >>> without_blank_ends(np.array([True, False, True, True, True]), np.array([0, 3, 5])).tolist()
-    [False, True, False, False, True]
-    """
-    written_before = running_total(~blank)
-    begins, ends = bounds[:-1], bounds[1:]
-    texts = np.repeat(np.arange(len(begins)), np.diff(bounds))
-    after_first = written_before[1:] > written_before[begins][texts]
-    before_last = written_before[:-1] < written_before[ends][texts]
-    stays = after_first & before_last
-    all_blank = (written_before[begins] == written_before[ends]) & (ends - begins > 1)
-    stays[ends[all_blank] - 1] = True
-    return stays
