@@ -12,15 +12,18 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
+
 from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, StageCount
 from nemocc_dask.admit import admit
 from nemocc_dask.devices import check_gpu
 from nemocc_dask.generate import generate, language_rows
 from nemocc_dask.llm import Store
-from nemocc_dask.preprocess import filter_prompts, filter_tokens, preprocess
+from nemocc_dask.preprocess import filter_prompts, preprocess
 from nemocc_dask.route import Route, route
 from nemocc_dask.settings import Endpoint, GenerationConfig
+from nemocc_dask.sieve import Sieve
 from nemocc_dask.synthesize import synthesize
 from nemocc_dask.tasks import Task
 from nemocc_dask.text.engine import PANDAS, Frame, frames_of, frames_on, is_cudf
@@ -115,11 +118,15 @@ def in_tokens(
     min_tokens: int | None,
     max_tokens: int | None,
 ) -> Outcome:
-    """Rows whose text in `field`, counted into `count_column`, is within the bounds."""
+    """Rows whose text in `field`, counted into `count_column`, has no fewer and no more tokens than the bounds."""
     frames = frames_of(frame)
-    counted = frames.attach(frame, {count_column: tokenizer.count(frames.host(frames.texts(frame, field)))})
-    bounds = {"min_tokens": min_tokens, "max_tokens": max_tokens}
-    return filter_tokens(counted, count_column, stage="filter_tokens", unit="rows", name="text", **bounds)
+    counts = tokenizer.count(frames.host(frames.texts(frame, field)))
+    too_short = counts < (0 if min_tokens is None else min_tokens)
+    too_long = np.zeros(len(counts), dtype=np.bool_) if max_tokens is None else counts > max_tokens
+    sieve = Sieve(frames.attach(frame, {count_column: counts}), stage="filter_tokens", unit="rows")
+    sieve.reject(too_short, "text_too_short")
+    sieve.reject(too_long[~too_short], "text_too_long")
+    return sieve.outcome()
 
 
 def admit_and_preprocess(frame: Frame, **settings: Any) -> Outcome:

@@ -213,18 +213,9 @@ def join_answers(frame: Frame, task: Task, tokenizer: TokenCounter) -> Frame:
     if columns.REQUEST_ID in frame.columns:
         joined[columns.REQUEST_ID] = frames.kernels.join(frames.texts(frame, columns.REQUEST_ID), runs, separator=",")
     joined |= {name: _run_sums(frame, name, runs) for name in _SUMMED if name in frame.columns}
-    joined[columns.SEGMENT_TOKENS] = _source_counts(frame, runs, joined[columns.TEXT], tokenizer)
+    # Counted anew, be it of one segment: segments may have been joined before, and count by the sum of their parts.
+    joined[columns.SEGMENT_TOKENS] = tokenizer.count(frames.host(joined[columns.TEXT]))
     return frames.take(frame, runs, joined)
-
-
-def _source_counts(frame: Frame, runs: Positions, sources: Texts, tokenizer: TokenCounter) -> Positions:
-    """Tokens of each joined source; that of a single segment is known."""
-    counts = _whole(frame, columns.SEGMENT_TOKENS)[runs]
-    several = np.flatnonzero(np.diff(runs, append=len(frame)) > 1)
-    if columns.SEGMENT_TOKENS not in frame.columns:
-        several = np.arange(len(runs))
-    counts[several] = tokenizer.count(frames_of(frame).host(frames_of(frame).pick(sources, several)))
-    return counts
 
 
 _SUMMED = (

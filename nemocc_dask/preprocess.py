@@ -22,12 +22,13 @@ from nemocc_dask.segmenting import (
     Segments,
     cut_lines,
     cut_overlong,
+    numbered,
     pack_lines,
 )
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
 from nemocc_dask.text.engine import Frame, Frames, Mask, frames_of
-from nemocc_dask.tokens import TokenCounter
+from nemocc_dask.tokens import Messages, TokenCounter
 
 
 def preprocess(
@@ -45,9 +46,9 @@ def preprocess(
     lines: `lines_of` this very frame, for several tasks to share; None cuts them anew.
 
     Kept rows are segments: the document's columns, `text` (the segment), `segment_id`, and both token counts, which are
-    those of the texts themselves. No prompt is longer than `task.max_input_tokens`, counted as the endpoint will see
-    it, chat template included. Stages: `filter_documents`, `filter_lines`, `filter_segments`. Raises `TaskError` where
-    the prompt leaves no room, and `ColumnNotFoundError`.
+    those of the texts themselves. No prompt is longer than `task.max_input_tokens` as the endpoint will see it, chat
+    template included: what comes near the limit is counted whole. Stages: `filter_documents`, `filter_lines`,
+    `filter_segments`. Raises `TaskError` where the prompt leaves no room, and `ColumnNotFoundError`.
 
     >>> import pandas as pd
     >>> from nemocc_dask.tasks import TASKS
@@ -60,26 +61,18 @@ def preprocess(
         raise ColumnNotFoundError.of(
             columns.ID, frame.columns, where="the documents", remedy="Rename the column that tells them apart."
         )
-    words_tokens = tokenizer.count_prompt(task.messages(document=""))
-    budget = task.max_segment_tokens(words_tokens)
     documents = counted_documents(frame, tokenizer)
     frames, count = frames_of(documents), _counting(frames_of(documents), tokenizer)
     document_counts = _counts(documents, columns.DOCUMENT_TOKENS)
     too_short = document_counts < task.min_document_tokens
+    room = _room(task, tokenizer, frames)
 
     cut = (lines or lines_of(documents, tokenizer))()
     cut = cut.pick(~too_short[cut.parents], frames)
-    longer = int((cut.counts > budget).sum())
-    cut = cut_overlong(cut, budget, frames, count) if overlong == "split" else cut
-    too_long = cut.counts > budget
+    longer = int((cut.counts > room.budget).sum())
+    cut = cut_overlong(cut, room.budget, frames, count) if overlong == "split" else cut
+    too_long = cut.counts > room.budget
     document_counts[cut.parents[too_long]] = -1
-    room = Room(
-        words_tokens=words_tokens,
-        places=task.documents_in_prompt,
-        budget=budget,
-        prompt_tokens=lambda texts: _prompt_tokens(frames.host(texts), task, tokenizer),
-        max_prompt_tokens=task.max_input_tokens or 0,
-    )
     segments = pack_lines(cut.pick(~too_long, frames), document_counts, room, frames, count)
     reasons = {
         "prompt_too_long": ~segments.fits,
@@ -103,7 +96,7 @@ def lines_of(documents: Frame, tokenizer: TokenCounter, *, takers: int = 1) -> L
 
 def max_segment_tokens(task: Task, tokenizer: TokenCounter) -> int:
     """Most tokens a segment of this task may have: what its prompt, rendered with an empty document, leaves."""
-    return task.max_segment_tokens(tokenizer.count_prompt(task.messages(document="")))
+    return task.max_segment_tokens(_words_tokens(task, tokenizer))
 
 
 def counted_documents(frame: Frame, tokenizer: TokenCounter) -> Frame:
@@ -113,25 +106,6 @@ def counted_documents(frame: Frame, tokenizer: TokenCounter) -> Frame:
     frames = frames_of(frame)
     texts = frames.kernels.normalize_newlines(frames.texts(frame, columns.TEXT))
     return frames.attach(frame, {columns.TEXT: texts, columns.DOCUMENT_TOKENS: tokenizer.count(frames.host(texts))})
-
-
-def filter_tokens(
-    frame: Frame,
-    count_column: str,
-    *,
-    stage: str,
-    unit: str,
-    name: str,
-    min_tokens: int | None = None,
-    max_tokens: int | None = None,
-) -> Outcome:
-    """Reject rows with fewer or more tokens than the inclusive bounds, as `NAME_too_short` or `NAME_too_long`."""
-    sieve = Sieve(frame, stage=stage, unit=unit)
-    if min_tokens is not None:
-        sieve.reject(_counts(sieve.frame, count_column) < min_tokens, f"{name}_too_short")
-    if max_tokens is not None:
-        sieve.reject(_counts(sieve.frame, count_column) > max_tokens, f"{name}_too_long")
-    return sieve.outcome()
 
 
 def filter_prompts(frame: Frame, task: Task, *, tokenizer: TokenCounter) -> Outcome:
@@ -151,9 +125,7 @@ def split_documents(frame: Frame, *, separator: str = SEPARATOR) -> Frame:
     frames = frames_of(frame)
     texts = frames.texts(frame, columns.TEXT)
     parts, parents = frames.kernels.split(frames.kernels.normalize_newlines(texts), separator)
-    firsts = np.searchsorted(parents, np.arange(len(frame)))
-    numbers = np.arange(len(parents), dtype=np.int64) - firsts[parents]
-    return frames.take(frame, parents, {columns.TEXT: parts, columns.SEGMENT_ID: numbers})
+    return frames.take(frame, parents, {columns.TEXT: parts, columns.SEGMENT_ID: numbered(parents)})
 
 
 def join_segments(
@@ -234,8 +206,28 @@ def _any_of(masks: Mapping[str, Mask]) -> Mask:
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 
+def _room(task: Task, tokenizer: TokenCounter, frames: Frames) -> Room:
+    words_tokens = _words_tokens(task, tokenizer)
+    return Room(
+        words_tokens=words_tokens,
+        places=tokenizer.places_in_prompt(_prompt_of(task)),
+        budget=task.max_segment_tokens(words_tokens),
+        prompt_tokens=lambda texts: _prompt_tokens(frames.host(texts), task, tokenizer),
+        max_prompt_tokens=task.max_input_tokens or 0,
+    )
+
+
+def _words_tokens(task: Task, tokenizer: TokenCounter) -> int:
+    """Tokens of the prompt round an empty document."""
+    return tokenizer.count_prompt(task.messages(document=""))
+
+
 def _prompt_tokens(documents: pa.LargeStringArray, task: Task, tokenizer: TokenCounter) -> Counts:
-    return tokenizer.count_prompts(lambda document: task.messages(document=document), documents)
+    return tokenizer.count_prompts(_prompt_of(task), documents)
+
+
+def _prompt_of(task: Task) -> Messages:
+    return lambda document: task.messages(document=document)
 
 
 def _counting(frames: Frames, tokenizer: TokenCounter) -> Count:

@@ -86,7 +86,7 @@ def cut_lines(documents: Texts, frames: Frames, tokenizer: TokenCounter) -> Line
     r"""The lines of documents that know no line break but `\n`; blank ones stay."""
     texts, parents = frames.kernels.split(documents, SEPARATOR)
     counts = tokenizer.count(frames.host(texts))
-    return Lines(texts, counts, parents, _numbered(parents), np.ones(len(parents), dtype=np.bool_))
+    return Lines(texts, counts, parents, numbered(parents), np.ones(len(parents), dtype=np.bool_))
 
 
 def cut_overlong(lines: Lines, budget: int, frames: Frames, count: Count) -> Lines:
@@ -97,7 +97,7 @@ def cut_overlong(lines: Lines, budget: int, frames: Frames, count: Count) -> Lin
     texts, counts, origins = frames.kernels.split_overlong(lines.texts, lines.counts, max_tokens=budget, count=count)
     parents = lines.parents[origins]
     # Also the single piece of a line whose words count less than it does itself.
-    return Lines(texts, counts, parents, _numbered(parents), exact=~longer[origins])
+    return Lines(texts, counts, parents, numbered(parents), exact=~longer[origins])
 
 
 SEAM_TOKENS = 64
@@ -109,13 +109,14 @@ tokenize otherwise than apart, which comes to one or two tokens, and not to doze
 class Room:
     """What a task's prompt has room for.
 
-    words_tokens: tokens of the prompt round an empty document. places: how often the document stands in it. budget:
-    what it leaves for a segment, by the sum of its lines. prompt_tokens: counts the whole prompts round some segments.
-    max_prompt_tokens: most that one may have.
+    words_tokens: tokens of the prompt round an empty document. places: how often the document stands in it as it is;
+    None where a chat template changes it, so that its own tokens say nothing of the prompt's. budget: what is left for
+    a segment, by the sum of its lines. prompt_tokens: counts the whole prompts round some segments. max_prompt_tokens:
+    most that one may have.
     """
 
     words_tokens: int
-    places: int
+    places: int | None
     budget: int
     prompt_tokens: Count
     max_prompt_tokens: int
@@ -123,8 +124,10 @@ class Room:
     def excess(self, segments: Texts, counts: Counts, frames: Frames) -> Counts:
         """Tokens by which the prompt round each segment is too long; zero or less where it fits.
 
-        Prompts that come anywhere near the limit are counted whole, as the endpoint will see them.
+        Prompts that may come anywhere near the limit are counted whole, as the endpoint will see them.
         """
+        if self.places is None:
+            return self.prompt_tokens(segments) - self.max_prompt_tokens
         excess = self.words_tokens + self.places * (counts + SEAM_TOKENS) - self.max_prompt_tokens
         near = np.flatnonzero(excess > 0)
         if len(near):
@@ -222,7 +225,11 @@ def _each(columns: Iterable[Any], rows: Any) -> Iterator[Any]:
     return (column[rows] for column in columns)
 
 
-def _numbered(parents: Positions) -> Positions:
-    """The place of each element among those of its parent, from 0; `parents` never decreases."""
+def numbered(parents: Positions) -> Positions:
+    """The place of each element among those of its parent, from 0; `parents` never decreases.
+
+    >>> numbered(np.array([4, 4, 7])).tolist()
+    [0, 1, 0]
+    """
     begins = np.flatnonzero(np.diff(parents, prepend=-1))
     return np.arange(len(parents)) - np.repeat(begins, np.diff(begins, append=len(parents)))

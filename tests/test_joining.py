@@ -60,6 +60,12 @@ def test_costs_are_added_up(tokenizer):
     assert row.segment_token_count == count(row.text, tokenizer)
 
 
+def test_a_count_that_is_a_sum_gives_way_to_the_true_one(tokenizer):
+    """A segment that stands alone is counted too: joined by hand, it came with the sum of its parts."""
+    kept = postprocess(answered((7, 0, 0, "A."), segment_token_count=99), FREE, tokenizer=tokenizer).kept
+    assert kept["segment_token_count"].tolist() == [count("source 0", tokenizer)]
+
+
 def test_tokens_that_nobody_told_stay_missing(tokenizer):
     """A sum leaves out what is missing, and is missing where everything is."""
     frame = answered((7, 0, 0, "A."), (7, 1, 0, "B."), (8, 0, 0, "C."))

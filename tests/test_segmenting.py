@@ -87,6 +87,19 @@ def test_a_document_may_stand_in_the_prompt_twice(uneven, tokenizer):
         assert max(sizes) <= 43 and sorted(sizes)[2] > 20
 
 
+def test_a_template_that_makes_more_of_a_document_is_asked_about_each(uneven):
+    """Where the template changes a document, its own tokens say nothing: each prompt is counted, however short."""
+    upper = PreTrainedTokenizerFast(tokenizer_object=uneven.source.backend_tokenizer, unk_token="<unk>")
+    upper.chat_template = "{% for message in messages %}{{ message['content'] | upper }}{% endfor %}"
+    counter, task = TokenCounter(upper), dataclasses.replace(BARE, max_input_tokens=200)
+    frame = documents(" ".join(["ab"] * 98), "\n".join(["ab"] * 49), "ab")
+    outcome = preprocess(frame, task, tokenizer=counter)
+    assert counter.count(pa.array(frame["text"].tolist(), pa.large_string())).tolist() == [98, 145, 1]
+    assert max(prompts(outcome, task, counter)) <= 200
+    assert outcome.kept["id"].tolist() == [1, 2] and reasons(outcome) == {"filter_segments": {"prompt_too_long": 1}}
+    assert_accounted(outcome, 3)
+
+
 def test_prompts_of_segments_made_elsewhere_can_be_filtered(uneven):
     """`filter_prompts` keeps what fits, a null among them, and rejects the rest by name."""
     frame = documents("ab", " ".join(["ab"] * 44), None, " ".join(["ab"] * 43))

@@ -9,9 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nemocc_dask.text.blanks import strip
-from nemocc_dask.text.layout import Flags, Integers, bytes_of, joined, offsets_of, running_total, to_flags
-from nemocc_dask.text.lines import are_written, bytes_at, table
-from nemocc_dask.text.patterns import SPACE, SPACES, any_case, matches
+from nemocc_dask.text.layout import (
+    Flags,
+    Integers,
+    between,
+    byte_table,
+    bytes_at,
+    bytes_of,
+    joined,
+    offsets_of,
+    running_total,
+)
+from nemocc_dask.text.lines import are_written
+from nemocc_dask.text.patterns import SPACE, SPACES, any_case, matching_where
 from nemocc_dask.text.segments import split
 
 _SPACE = f"[{SPACE}]"
@@ -27,10 +37,10 @@ PREAMBLE = f"^[*_# ]*(?:{'|'.join(map(any_case, _OPENINGS))})(?:[^0-9A-Za-z]|$)"
 HEADING = "^#{1,6} "
 
 # What a first byte tells without a pattern. Of characters beyond ASCII, which may be bullets or white space, nothing.
-_SIGN = table(b"-*+")
-_PLAIN = table(set(range(0x21, 0x80)) - set(b"-*+(0123456789"))  # begins neither a bullet nor white space
-_ASCII_SPACE = table(ord(space) for space in SPACES if space.isascii())
-_MAY_END_WITH_COLON = table(b":*_ \t\x9a")  # the last byte of the wide colon
+_SIGN = byte_table(b"-*+")
+_PLAIN = byte_table(set(range(0x21, 0x80)) - set(b"-*+(0123456789"))  # begins neither a bullet nor white space
+_ASCII_SPACE = byte_table(ord(space) for space in SPACES if space.isascii())
+_MAY_END_WITH_COLON = byte_table(b":*_ \t\x9a")  # the last byte of the wide colon
 
 
 def normalize_bullets(texts: pa.LargeStringArray) -> pa.LargeStringArray:
@@ -82,7 +92,7 @@ def _bare(lines: pa.LargeStringArray) -> tuple[pa.LargeStringArray, Flags, Flags
         rest = lines.filter(where)
         without = pc.replace_substring_regex(rest, BULLETS, "")
         bulleted[others] = np.diff(offsets_of(without)) < np.diff(offsets_of(rest))
-        indented = _ASCII_SPACE[first] | _matching(lines, INDENTED, others & (first >= 0x80))
+        indented = _ASCII_SPACE[first] | matching_where(lines, INDENTED, others & (first >= 0x80))
         bare = pc.replace_with_mask(bare, where, without)
     return bare, bulleted, indented
 
@@ -90,27 +100,17 @@ def _bare(lines: pa.LargeStringArray) -> tuple[pa.LargeStringArray, Flags, Flags
 def _without_beginnings(lines: pa.LargeStringArray, lengths: Integers) -> pa.LargeStringArray:
     """Each line without so many bytes at its beginning."""
     offsets, data = offsets_of(lines) - offsets_of(lines)[0], bytes_of(lines)
-    bounds = np.append(np.stack((offsets[:-1], offsets[:-1] + lengths), axis=1).ravel(), len(data))
-    parts = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(data))
-    return parts.take(pa.array(np.arange(1, len(parts), 2)))
+    return between(data, offsets[:-1] + lengths, offsets[1:])
 
 
 def _wanted(facts: pa.LargeStringArray, layout: Layout) -> Flags:
-    unlike_a_sentence = ~_matching(facts, SENTENCE, layout.before_first)
+    unlike_a_sentence = ~matching_where(facts, SENTENCE, layout.before_first)
     return layout.wanted(
-        announces=_matching(facts, ENDS_WITH_COLON, _MAY_END_WITH_COLON[bytes_at(facts, -1)])
+        announces=matching_where(facts, ENDS_WITH_COLON, _MAY_END_WITH_COLON[bytes_at(facts, -1)])
         | (np.diff(offsets_of(facts)) == 0),
-        preamble=unlike_a_sentence | _matching(facts, PREAMBLE, layout.before_first),
-        heading=_matching(facts, HEADING, layout.unbulleted),
+        preamble=unlike_a_sentence | matching_where(facts, PREAMBLE, layout.before_first),
+        heading=matching_where(facts, HEADING, layout.unbulleted),
     )
-
-
-def _matching(texts: pa.LargeStringArray, pattern: str, where: Flags) -> Flags:
-    """True where the pattern is found; it is looked for only where it matters, and False elsewhere."""
-    found = np.zeros(len(texts), bool)
-    if where.any():
-        found[where] = to_flags(matches(texts.filter(pa.array(where)), pattern))
-    return found
 
 
 class Layout(NamedTuple):

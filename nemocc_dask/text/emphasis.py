@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from nemocc_dask.text.layout import Flags, Integers, bytes_of, offsets_of, to_flags
-from nemocc_dask.text.patterns import SPACE, matches
-from nemocc_dask.text.runs import LETTERS, LONGEST_RUN, STAR, UNDERSCORE, Bytes, Runs, runs_of_each_sign
+from nemocc_dask.text.layout import Bytes, Flags, Integers, between, bytes_of, cut_at, offsets_of, to_flags
+from nemocc_dask.text.patterns import SPACE, matching_where
+from nemocc_dask.text.runs import LETTERS, LONGEST_RUN, STAR, UNDERSCORE, Runs, runs_of_each_sign
 
 HIDDEN = 1
 """Byte that stands for each byte of code, maths, addresses and signs already gone; words may have it anywhere."""
@@ -91,7 +91,7 @@ def without_emphasis(texts: pa.LargeStringArray, hidden: Bytes) -> pa.LargeStrin
     stays = np.ones(len(data), bool)
     stays[gone] = False
     bounds = offsets - np.searchsorted(gone, offsets)
-    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(data[stays]))
+    return cut_at(data[stays], bounds)
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def _emphasised(runs: Runs, untried: Flags, hidden: Bytes, sign: int) -> Integer
     pairs = np.flatnonzero(may_be)
     if not len(pairs):
         return pairs
-    words = _between(hidden, runs.ends[pairs], runs.starts[pairs + 1])
+    words = between(hidden, runs.ends[pairs], runs.starts[pairs + 1])
     strong = np.minimum(sizes[pairs], sizes[pairs + 1]) > 1
     in_word, several = ~runs.closes[pairs + 1], runs.closes_words[pairs + 1]
     if sign == STAR:
@@ -145,19 +145,11 @@ def _emphasised(runs: Runs, untried: Flags, hidden: Bytes, sign: int) -> Integer
     return _every_other(pairs[good])
 
 
-def _between(data: Bytes, starts: Integers, ends: Integers) -> pa.LargeStringArray:
-    """The text from each start to its end; both rise, and no two of them overlap."""
-    bounds = np.stack((starts, ends), axis=1).ravel()
-    all_between = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(data))
-    return all_between.filter(pa.array(np.arange(len(bounds) - 1) % 2 == 0))
-
-
 def _matching(words: pa.LargeStringArray, *asked: tuple[Flags, str]) -> Flags:
     """bool (n,): does a text match the pattern that is asked of it? False where none is."""
     good = np.zeros(len(words), bool)
     for where, pattern in asked:
-        if where.any():
-            good[where] = to_flags(matches(words.filter(pa.array(where)), pattern))
+        good = np.where(where, matching_where(words, pattern, where), good)
     return good
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from nemocc_dask.errors import SettingError
 from nemocc_dask.text.blanks import is_blank, strip
-from nemocc_dask.text.layout import Flags, Integers, bytes_of, joined, offsets_of, running_total, to_flags
+from nemocc_dask.text.layout import Flags, Integers, byte_table, bytes_at, joined, offsets_of, running_total, to_flags
 from nemocc_dask.text.patterns import any_case, matches
 from nemocc_dask.text.segments import split
 
@@ -95,29 +93,5 @@ def are_written(lines: pa.LargeStringArray) -> Flags:
     return written
 
 
-def bytes_at(lines: pa.LargeStringArray, place: int) -> NDArray[np.uint8]:
-    """uint8, one for each line: its byte at a place, from its end where that is negative; 0 where it is too short.
-
-    >>> lines = pa.array(["ab", ""], pa.large_string())
-    >>> bytes_at(lines, 1).tobytes(), bytes_at(lines, -2).tobytes()
-    (b'b\\x00', b'a\\x00')
-    """
-    offsets, data = offsets_of(lines) - offsets_of(lines)[0], bytes_of(lines)
-    places = (offsets[:-1] if place >= 0 else offsets[1:]) + place
-    inside = (places >= offsets[:-1]) & (places < offsets[1:])
-    return np.where(inside, data[places * inside], np.uint8(0)) if len(data) else np.zeros(len(lines), np.uint8)
-
-
-def table(signs: Iterable[int]) -> Flags:
-    """bool (256,): which bytes are among these.
-
-    >>> np.flatnonzero(table(b"ab")).tolist()
-    [97, 98]
-    """
-    flags = np.zeros(256, bool)
-    flags[list(signs)] = True
-    return flags
-
-
-_IS_SIGN = table(range(0x21, 0x80))
+_IS_SIGN = byte_table(range(0x21, 0x80))
 """ASCII that is no white space. Which characters beyond it are is not asked of a byte."""

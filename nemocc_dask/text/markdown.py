@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nemocc_dask.text.emphasis import BARRIER, HIDDEN, may_have_emphasis, without_emphasis
-from nemocc_dask.text.layout import bytes_of, offsets_of
+from nemocc_dask.text.layout import Bytes, bytes_of, cut_at, offsets_of
 from nemocc_dask.text.patterns import matches, until_settled
-from nemocc_dask.text.runs import Bytes
 
 # What is read as one piece and left alone.
 _CODE = r"(?:`{2,}(?:[^`\n]|`[^`\n])+`{2,}|`[^`\n]+`)"
@@ -122,4 +121,4 @@ def _without_marks(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     if not marks.any():
         return texts
     cleared = np.where(marks, np.uint8(2), data)
-    return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets - offsets[0]), pa.py_buffer(cleared))
+    return cut_at(cleared, offsets - offsets[0])

@@ -12,8 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from nemocc_dask.text.layout import Flags, to_flags
 
 SPACE = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """White space as the inside of a character class; the characters that `str.strip` takes off."""
@@ -45,6 +48,18 @@ def matches(texts: pa.LargeStringArray, pattern: str) -> pa.BooleanArray:
     [True, False]
     """
     return pc.fill_null(pc.match_substring_regex(texts, pattern), False)
+
+
+def matching_where(texts: pa.LargeStringArray, pattern: str, where: Flags) -> Flags:
+    """bool (n,): True where the pattern is found; it is looked for only where `where` is True, and False elsewhere.
+
+    >>> matching_where(pa.array(["ab", "b"], pa.large_string()), "b", np.array([False, True])).tolist()
+    [False, True]
+    """
+    found = np.zeros(len(texts), bool)
+    if where.any():
+        found[where] = to_flags(matches(texts.filter(pa.array(where)), pattern))
+    return found
 
 
 def until_settled(

@@ -13,10 +13,22 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from nemocc_dask.text.blanks import is_blank, strip
-from nemocc_dask.text.layout import Flags, Integers, bytes_of, changes, joined, offsets_of, running_total, to_flags
+from nemocc_dask.text.layout import (
+    Bytes,
+    Flags,
+    Integers,
+    between,
+    byte_table,
+    bytes_of,
+    changes,
+    cut_at,
+    joined,
+    offsets_of,
+    running_total,
+    to_flags,
+)
 from nemocc_dask.text.pairs import (
     BETWEEN_PAIRS,
     RANK_BYTES,
@@ -28,8 +40,6 @@ from nemocc_dask.text.pairs import (
 )
 from nemocc_dask.text.patterns import matches
 from nemocc_dask.text.segments import normalize_newlines
-
-Bytes = NDArray[np.uint8]
 
 # Nothing that might be emphasis stands beside a label: where that ends is for the parser to find out.
 _LABELLED = "^ {0,4}(?:[-*+•] |[0-9]{1,3}[.)] )?%s:(?:[^*_]|$)"
@@ -48,16 +58,9 @@ _MAY_FOLLOW[_ASKS, _ANSWERS] = True
 _MAY_FOLLOW[[_BOTH, _ANSWERS], _EDGE] = True
 
 
-def _table(signs: bytes) -> Flags:
-    """bool (256,): which bytes are among these signs."""
-    table = np.zeros(256, bool)
-    table[list(signs)] = True
-    return table
-
-
-_ENDS_SENTENCE = _table(b"?.!)]\"'")
+_ENDS_SENTENCE = byte_table(b"?.!)]\"'")
 # The parser counts some of these to the label. Which characters beyond ASCII it does is not asked here.
-_MAY_BE_DRESS = _table(bytes(range(0x21)) + b">#*_+-" + bytes(range(0x80, 0x100)))
+_MAY_BE_DRESS = byte_table(bytes(range(0x21)) + b">#*_+-" + bytes(range(0x80, 0x100)))
 
 
 class _Pairs(NamedTuple):
@@ -122,7 +125,7 @@ def _plain_pairs(texts: pa.LargeStringArray) -> _Pairs:
     data, offsets = bytes_of(texts), offsets_of(texts) - offsets_of(texts)[0]
     bounds = _line_bounds(data, offsets)
     ends, rows = bounds[1:], np.searchsorted(offsets, bounds[:-1], "right") - 1
-    kinds, labels_end = _kinds(_cut(data, bounds), bounds[:-1])
+    kinds, labels_end = _kinds(cut_at(data, bounds), bounds[:-1])
     words, counts = _answer_words(data, bounds)
     named = np.flatnonzero((kinds == _ASKS) & (counts > 0))
     inside = _are_labels(data, words[named], counts[named], ends[named])
@@ -133,8 +136,8 @@ def _plain_pairs(texts: pa.LargeStringArray) -> _Pairs:
     answers = np.flatnonzero(plain[rows] & ((kinds == _BOTH) | (kinds == _ANSWERS)))
     questions_end = np.where(kinds == _BOTH, words - len(" "), ends)[asks]
     answers_begin = np.where(kinds == _BOTH, words + len("Answer:"), labels_end)[answers]
-    questions = strip(_between(data, labels_end[asks], questions_end))
-    answered = strip(_between(data, answers_begin, ends[answers]))
+    questions = strip(between(data, labels_end[asks], questions_end))
+    answered = strip(between(data, answers_begin, ends[answers]))
     return _whole(_Pairs(questions, answered, rows[asks], plain))
 
 
@@ -153,17 +156,6 @@ def _line_bounds(data: Bytes, offsets: Integers) -> Integers:
     begins[1:] = data == ord("\n")
     begins[offsets] = True
     return np.flatnonzero(begins)
-
-
-def _cut(data: Bytes, bounds: Integers) -> pa.LargeStringArray:
-    """The texts between each place and the next; nothing is copied."""
-    return pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(data))
-
-
-def _between(data: Bytes, begins: Integers, ends: Integers) -> pa.LargeStringArray:
-    """The texts from each place to its end; both rise, and none of them overlap."""
-    pieces = _cut(data, np.stack((begins, ends), axis=1).ravel()) if len(begins) else _cut(data, np.zeros(1, np.int64))
-    return pieces.take(pa.array(np.arange(0, len(pieces), 2)))
 
 
 def _kinds(lines: pa.LargeStringArray, starts: Integers) -> tuple[Integers, Integers]:
@@ -207,7 +199,7 @@ def _are_labels(data: Bytes, words: Integers, counts: Integers, ends: Integers) 
     """
     before = data[words - 2]
     preferred = _ENDS_SENTENCE[before] | ((counts == 1) & ~_MAY_BE_DRESS[before])
-    labels: Flags = preferred & to_flags(matches(_between(data, words - 1, ends), _ANSWER_INSIDE))
+    labels: Flags = preferred & to_flags(matches(between(data, words - 1, ends), _ANSWER_INSIDE))
     return labels
 
 

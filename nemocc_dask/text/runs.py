@@ -6,12 +6,10 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nemocc_dask.text.layout import Flags, Integers
+from nemocc_dask.text.layout import Bytes, Flags, Integers
 from nemocc_dask.text.patterns import SPACE
 
-Bytes = NDArray[np.uint8]
 STAR, UNDERSCORE = ord("*"), ord("_")
 LONGEST_RUN = 3
 """More signs than these are a rule, or a gap to fill in."""

@@ -93,6 +93,16 @@ class TokenCounter:
             return np.zeros(0, dtype=np.int64)
         return _loaded(self._key, self._source).prompts.count(messages, documents)
 
+    def places_in_prompt(self, messages: Messages) -> int | None:
+        """How often a document stands unchanged in the prompt round it; None where a chat template may change it.
+
+        messages: a document → the chat messages with it in place.
+
+        >>> TokenCounter().places_in_prompt(lambda document: [{"role": "user", "content": f"{document} {document}"}])
+        2
+        """
+        return _loaded(self._key, self._source).prompts.places(messages)
+
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """A whole prompt as one text, by the chat template where the tokenizer has one, else one message a line.
 

@@ -58,6 +58,11 @@ class Prompts:
             counts[part] = self._count(self._texts(messages, documents[part], words))
         return counts + self._added_tokens()
 
+    def places(self, messages: Messages) -> int | None:
+        """How often a document stands in its prompt as it is; None where messages or template change it."""
+        words = self._words_round(messages)
+        return len(words) - 1 if words else None
+
     def _texts(
         self, messages: Messages, documents: pa.LargeStringArray, words: tuple[str, ...] | None
     ) -> pa.LargeStringArray:
