@@ -18,7 +18,6 @@ from kinds import KINDS, chosen_kinds, places, skip_without_a_gpu
 from scripted import ScriptedEndpoint
 from stand_in_frames import stand_in
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
 
 from nemocc_dask.llm import close_runtime
 from nemocc_dask.settings import Endpoint
@@ -158,6 +157,9 @@ def tokenizer(tokenizer_file: Path) -> TokenCounter:
 @pytest.fixture(scope="session")
 def chat_tokenizer_directory(tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small tokenizer with a chat template, as a directory."""
+    # Imported above, it would say something that pytest shows at the very end, after its own closing line.
+    from transformers import PreTrainedTokenizerFast
+
     fast = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer_file), bos_token="<s>", chat_template=CHAT_TEMPLATE)
     directory = tmp_path_factory.mktemp("chat-tokenizer")
     fast.save_pretrained(directory)
