@@ -96,7 +96,7 @@ def lines_of(documents: Frame, tokenizer: TokenCounter, *, takers: int = 1) -> L
 
 def max_segment_tokens(task: Task, tokenizer: TokenCounter) -> int:
     """Most tokens a segment of this task may have: what its prompt, rendered with an empty document, leaves."""
-    return task.max_segment_tokens(_words_tokens(task, tokenizer))
+    return task.max_segment_tokens(tokenizer.prompt_words(_prompt_of(task)).tokens)
 
 
 def counted_documents(frame: Frame, tokenizer: TokenCounter) -> Frame:
@@ -207,19 +207,13 @@ def _any_of(masks: Mapping[str, Mask]) -> Mask:
 
 
 def _room(task: Task, tokenizer: TokenCounter, frames: Frames) -> Room:
-    words_tokens = _words_tokens(task, tokenizer)
+    words = tokenizer.prompt_words(_prompt_of(task))
     return Room(
-        words_tokens=words_tokens,
-        places=tokenizer.places_in_prompt(_prompt_of(task)),
-        budget=task.max_segment_tokens(words_tokens),
+        words=words,
+        budget=task.max_segment_tokens(words.tokens),
         prompt_tokens=lambda texts: _prompt_tokens(frames.host(texts), task, tokenizer),
         max_prompt_tokens=task.max_input_tokens or 0,
     )
-
-
-def _words_tokens(task: Task, tokenizer: TokenCounter) -> int:
-    """Tokens of the prompt round an empty document."""
-    return tokenizer.count_prompt(task.messages(document=""))
 
 
 def _prompt_tokens(documents: pa.LargeStringArray, task: Task, tokenizer: TokenCounter) -> Counts:

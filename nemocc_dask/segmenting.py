@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nemocc_dask.text.engine import Frames, Mask, Positions, Texts
-from nemocc_dask.tokens import TokenCounter
+from nemocc_dask.tokens import SEAM_TOKENS, PromptWords, TokenCounter
 
 SEPARATOR = "\n"
 """Documents are cut at, and segments joined by, line breaks, each of which counts as a token."""
@@ -100,23 +100,15 @@ def cut_overlong(lines: Lines, budget: int, frames: Frames, count: Count) -> Lin
     return Lines(texts, counts, parents, numbered(parents), exact=~longer[origins])
 
 
-SEAM_TOKENS = 64
-"""More than a prompt can have beside the tokens of its own words and those of its document: where the two meet they
-tokenize otherwise than apart, which comes to one or two tokens, and not to dozens."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Room:
     """What a task's prompt has room for.
 
-    words_tokens: tokens of the prompt round an empty document. places: how often the document stands in it as it is;
-    None where a chat template changes it, so that its own tokens say nothing of the prompt's. budget: what is left for
-    a segment, by the sum of its lines. prompt_tokens: counts the whole prompts round some segments. max_prompt_tokens:
-    most that one may have.
+    words: what it says besides its document. budget: what that leaves for a segment, by the sum of its lines.
+    prompt_tokens: counts the whole prompts round some segments. max_prompt_tokens: most that one may have.
     """
 
-    words_tokens: int
-    places: int | None
+    words: PromptWords
     budget: int
     prompt_tokens: Count
     max_prompt_tokens: int
@@ -124,11 +116,11 @@ class Room:
     def excess(self, segments: Texts, counts: Counts, frames: Frames) -> Counts:
         """Tokens by which the prompt round each segment is too long; zero or less where it fits.
 
-        Prompts that may come anywhere near the limit are counted whole, as the endpoint will see them.
+        Prompts that may come near the limit are counted whole, as the endpoint will see them.
         """
-        if self.places is None:
+        if self.words.places is None:
             return self.prompt_tokens(segments) - self.max_prompt_tokens
-        excess = self.words_tokens + self.places * (counts + SEAM_TOKENS) - self.max_prompt_tokens
+        excess = self.words.tokens + self.words.places * (counts + SEAM_TOKENS) - self.max_prompt_tokens
         near = np.flatnonzero(excess > 0)
         if len(near):
             excess[near] = self.prompt_tokens(frames.pick(segments, near)) - self.max_prompt_tokens

@@ -5,7 +5,7 @@ first loaded, because the four together take a second.
 """
 
 from nemocc_dask.tokens.counter import TokenCounter
-from nemocc_dask.tokens.prompts import Messages
+from nemocc_dask.tokens.prompts import SEAM_TOKENS, Messages, PromptWords
 from nemocc_dask.tokens.sources import DEFAULT_TOKENIZER, load_tokenizer
 
-__all__ = ["DEFAULT_TOKENIZER", "Messages", "TokenCounter", "load_tokenizer"]
+__all__ = ["DEFAULT_TOKENIZER", "SEAM_TOKENS", "Messages", "PromptWords", "TokenCounter", "load_tokenizer"]

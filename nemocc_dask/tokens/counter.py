@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from nemocc_dask.errors import TokenizerError
 from nemocc_dask.tokens.counting import fastest_exact_count
-from nemocc_dask.tokens.prompts import Messages, Prompts
+from nemocc_dask.tokens.prompts import Messages, Prompts, PromptWords
 from nemocc_dask.tokens.sources import DEFAULT_TOKENIZER, WHAT_THERE_IS, load_tokenizer
 
 
@@ -93,15 +93,15 @@ class TokenCounter:
             return np.zeros(0, dtype=np.int64)
         return _loaded(self._key, self._source).prompts.count(messages, documents)
 
-    def places_in_prompt(self, messages: Messages) -> int | None:
-        """How often a document stands unchanged in the prompt round it; None where a chat template may change it.
+    def prompt_words(self, messages: Messages) -> PromptWords:
+        """What whole prompts have besides their documents: its tokens, and how often a document stands there.
 
         messages: a document → the chat messages with it in place.
 
-        >>> TokenCounter().places_in_prompt(lambda document: [{"role": "user", "content": f"{document} {document}"}])
-        2
+        >>> TokenCounter().prompt_words(lambda document: [{"role": "user", "content": f"{document} {document}"}])
+        PromptWords(tokens=4, places=2)
         """
-        return _loaded(self._key, self._source).prompts.places(messages)
+        return _loaded(self._key, self._source).prompts.words(messages)
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """A whole prompt as one text, by the chat template where the tokenizer has one, else one message a line.

@@ -50,7 +50,8 @@ class Gigatoken:
         if self._words_bytes > GIGATOKEN_CACHE_BYTES and self._worked_s > self._made_s:
             self._renew()
         began_s, before = time.thread_time(), _resident_bytes()
-        counts = np.asarray(ak.num(self._encoder.encode_batch(ak.from_arrow(texts), parallel=False)), dtype=np.int64)
+        encoded = self._encoder.encode_batch(ak.from_arrow(texts), parallel=False)
+        counts = np.diff(np.asarray(encoded.layout.offsets))  # `ak.num` takes longer than a hundred short texts
         after = _resident_bytes()
         self._worked_s += time.thread_time() - began_s
         self._words_bytes += texts.nbytes if after is None or before is None else after - before

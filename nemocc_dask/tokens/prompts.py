@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,25 @@ Message = Mapping[str, str]
 Messages = Callable[[str], Sequence[Message]]
 """A document → the chat messages with it in place."""
 
+Asked = tuple[tuple[str, str], ...]
+"""Role and content of each message round `PLACEHOLDER`."""
+
+SEAM_TOKENS = 16
+"""More than a prompt can have, for each place of its document, beside the tokens of its own words and the document's:
+where the two meet they tokenize otherwise than apart, which comes to one or two tokens."""
+
+
+class PromptWords(NamedTuple):
+    """What a prompt says besides its document.
+
+    tokens: those of the prompt round an empty document.
+    places: how often the document stands in it. A prompt then has `tokens`, and `places` times the document's own and
+    at most `SEAM_TOKENS`. None where that cannot be said, as where a chat template changes documents.
+    """
+
+    tokens: int
+    places: int | None
+
 
 class Prompts:
     """Renders and counts prompts with one Hugging Face tokenizer, `count` being the fast way to count whole texts."""
@@ -33,6 +52,7 @@ class Prompts:
         self._tokenizer = tokenizer
         self._count = count
         self._fixed_words = lru_cache(FIXED_WORDS_KEPT)(self._find_fixed_words)
+        self._counted_words = lru_cache(FIXED_WORDS_KEPT)(self._count_words)
 
     def render(self, messages: Sequence[Message]) -> str:
         """The text of a prompt, by the chat template where there is one, else one message a line."""
@@ -58,10 +78,10 @@ class Prompts:
             counts[part] = self._count(self._texts(messages, documents[part], words))
         return counts + self._added_tokens()
 
-    def places(self, messages: Messages) -> int | None:
-        """How often a document stands in its prompt as it is; None where messages or template change it."""
-        words = self._words_round(messages)
-        return len(words) - 1 if words else None
+    def words(self, messages: Messages) -> PromptWords:
+        """What the prompts say besides their documents."""
+        asked = _asked(messages)
+        return PromptWords(self.count_one(messages("")), None) if asked is None else self._counted_words(asked)
 
     def _texts(
         self, messages: Messages, documents: pa.LargeStringArray, words: tuple[str, ...] | None
@@ -79,17 +99,33 @@ class Prompts:
 
     def _words_round(self, messages: Messages) -> tuple[str, ...] | None:
         """The fixed text before, between and after the places of a document; None where documents change more."""
-        asked = tuple((message["role"], message["content"]) for message in messages(PLACEHOLDER))
-        if any(tuple(map(dict, messages(probe))) != _with(asked, probe) for probe in PROBES):
-            return None
-        return self._fixed_words(asked)
+        asked = _asked(messages)
+        return None if asked is None else self._fixed_words(asked)
 
-    def _find_fixed_words(self, asked: tuple[tuple[str, str], ...]) -> tuple[str, ...] | None:
+    def _find_fixed_words(self, asked: Asked) -> tuple[str, ...] | None:
         words = tuple(self.render(_with(asked, PLACEHOLDER)).split(PLACEHOLDER))
         template = self._tokenizer.get_chat_template() if self._tokenizer.chat_template else ""
         probes = (*PROBES, *self._tokenizer.all_special_tokens, *_probes_of(template))
         fixed = len(words) > 1 and all(self.render(_with(asked, probe)) == probe.join(words) for probe in probes)
         return words if fixed else None
+
+    def _count_words(self, asked: Asked) -> PromptWords:
+        def messages(document: str) -> Sequence[Message]:
+            return _with(asked, document)
+
+        words, tokens = self._fixed_words(asked), self.count_one(messages(""))
+        if words is None:
+            return PromptWords(tokens, None)
+        places, documents = len(words) - 1, pa.array(SEAM_PROBES, pa.large_string())
+        beside = self.count(messages, documents) - tokens - places * self._count(documents)
+        return PromptWords(tokens, places if np.abs(beside).max() <= places * SEAM_TOKENS / 2 else None)
+
+
+def _asked(messages: Messages) -> Asked | None:
+    """The messages round a document; None where they do more with one than put it in its place."""
+    asked = tuple((message["role"], message["content"]) for message in messages(PLACEHOLDER))
+    changed = any(tuple(map(dict, messages(probe))) != _with(asked, probe) for probe in PROBES)
+    return None if changed else asked
 
 
 def _batches(documents: pa.LargeStringArray, words: tuple[str, ...] | None) -> Iterator[slice]:
@@ -128,6 +164,31 @@ PROBES = (
 )
 """Texts that templates are known to trim, escape, cut, or take for something else."""
 
+SEAM_PROBES = (
+    *(
+        "x",
+        "X",
+        "ing",
+        "'s",
+        ".",
+        "...",
+        "://",
+        "_",
+        "1",
+        "12345",
+        "é",
+        "\u0301",
+        "的",
+        "ア",
+        "👩‍👧",
+        "\u200b",
+        "\ufeff",
+    ),
+    *(" ", "  x", "x  ", "\t", "\n", "\n\nx\n\n", "\r\nx\r\n", "\u00a0x\u3000", "x\x00"),
+    *(sign * 500 for sign in ("x", " ", "\n", "\t", "=", "0", "的", "\u3000", "ab ", "-\n")),
+)
+"""Texts of which a tokenizer might make something else at the ends of a text than amid one, such as trim them."""
+
 
 def _probes_of(template: str) -> Iterator[str]:
     """Every text that a template might look for in a message: at its head, at its end, inside, or both at its ends."""
@@ -152,5 +213,5 @@ def _literal(quoted: str) -> str:
     return quoted[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
 
 
-def _with(asked: tuple[tuple[str, str], ...], document: str) -> tuple[dict[str, str], ...]:
+def _with(asked: Asked, document: str) -> tuple[dict[str, str], ...]:
     return tuple({"role": role, "content": content.replace(PLACEHOLDER, document)} for role, content in asked)

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 from token_texts import all_texts
 from tokenizer_kinds import KINDS
-from tokenizers import processors
+from tokenizers import normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from nemocc_dask.segmenting import SEAM_TOKENS
 from nemocc_dask.tasks import TASKS, Task
-from nemocc_dask.tokens import TokenCounter, prompts
+from nemocc_dask.tokens import SEAM_TOKENS, TokenCounter, prompts
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -146,7 +145,7 @@ def test_prompts_of_random_documents_count_alike(counters, template, documents):
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_only_templates_that_change_a_document_are_rendered_row_by_row(counters, template):
     """The fixed words round a document are found wherever there are any, and only there."""
-    places = counters[f"byte {template}"].places_in_prompt(filled(TASKS["distill"]))
+    places = counters[f"byte {template}"].prompt_words(filled(TASKS["distill"])).places
     assert places == (None if template in ROW_BY_ROW else 2 if template == "twice" else 1)
 
 
@@ -156,12 +155,24 @@ def test_only_templates_that_change_a_document_are_rendered_row_by_row(counters,
 def test_where_words_and_document_meet_few_tokens_change(counters, kind, template, task):
     """A prompt has the tokens of its words and of its documents, but for a few where they meet."""
     counter, messages, texts = counters[f"{kind} {template}"], filled(OWN[task]), pa.array(DOCUMENTS, pa.large_string())
-    places = counter.places_in_prompt(messages)
+    tokens, places = counter.prompt_words(messages)
+    assert tokens == counter.count_prompt(messages(""))
     if places is None:
         assert template in ("llama3", "gemma") and task != "distill"  # a document at an end of its message is trimmed
         return
-    apart = counter.count_prompt(messages("")) + places * counter.count(texts)
-    assert np.abs(counter.count_prompts(messages, texts) - apart).max() <= SEAM_TOKENS * places / 8
+    beside = counter.count_prompts(messages, texts) - tokens - places * counter.count(texts)
+    assert np.abs(beside).max() <= SEAM_TOKENS * places / 4
+
+
+def test_a_tokenizer_that_trims_the_ends_of_a_text_leaves_it_open():
+    """What a document has by itself says nothing of a prompt that has its white space in the middle."""
+    backend = KINDS["sentencepiece, first"]()
+    backend.normalizer = normalizers.Strip()
+    counter, messages = TokenCounter(PreTrainedTokenizerFast(tokenizer_object=backend)), filled(OWN["twice"])
+    assert counter.prompt_words(messages).places is None
+    document = f"{' ' * 90}x"
+    alone = counter.count(pa.array([document], pa.large_string())).item()
+    assert counter.count_prompt(messages(document)) > counter.count_prompt(messages("")) + 2 * alone + SEAM_TOKENS
 
 
 def test_messages_that_change_a_document_are_made_row_by_row(counters):
