@@ -23,14 +23,14 @@ from curator_texts import Bench, Compared, asked, cleaned, prepared
 from measure import one_core
 from requesting import serving
 from tables import Table, append, heading
-from texts import DOCUMENT_TASKS, Tokenizers
+from texts import Tokenizers
 
 from nemocc_dask.llm import close_runtime
 
 PARTS = ("preprocessing", "postprocessing", "job")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nemocc-dask"
-SMALL = {"rows": 126, "answers": 100, "latency": 0.02, "limit": 16, "repeats": 1}
+SMALL = {"rows": 126, "answers": 20, "latency": 0.02, "limit": 16, "repeats": 1}
 """Settings of a run of seconds (a minute where Curator's pipeline takes part): everything is run, nothing measured."""
 
 
@@ -44,7 +44,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rows", type=int, default=4000, help="documents made of the demo's, where none are given")
     add("--part", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
     add("--tokenizer", help="hub name, folder or tokenizer.json; else Mistral NeMo's")
-    add("--answers", type=int, default=7720, metavar="N", help="answers to postprocess, in equal shares of the tasks")
+    add("--answers", type=int, default=7720, metavar="N", help="answers of each task, if there are as many")
     add("--latency", type=float, default=0.2, metavar="SECONDS", help="of the simulated endpoint, in the whole job")
     add("--limit", type=int, default=64, metavar="N", help="requests at once, in the whole job")
     add("--repeats", type=int, default=3, help="each timing of text work is the median of so many")
@@ -118,7 +118,7 @@ def text_tables(
 def asked_of_endpoint(given: argparse.Namespace, bench: Bench, documents: Documents) -> dict[str, list[pd.DataFrame]]:
     """Answers of each task, by the partitions their documents came in; nothing that asks is left running."""
     with serving(0) as server:
-        answers = asked(bench, documents, server.endpoint(64), given.answers // len(DOCUMENT_TASKS))
+        answers = asked(bench, documents, server.endpoint(64), given.answers)
     close_runtime()  # its thread has nothing to do on the one core
     return answers
 
@@ -126,14 +126,14 @@ def asked_of_endpoint(given: argparse.Namespace, bench: Bench, documents: Docume
 def preprocessing(bench: Bench, documents: Documents, compared: Sequence[Compared]) -> Table:
     """Documents to segments."""
     rows = []
-    once_s = bench.tokenizing_s(documents.frame)
+    alone_s, once_s = bench.gigatoken_s(documents.frame), bench.tokenizing_s(documents.frame)
     for task, turns in ((one.task, one.turns) for one in compared):
         seconds = turns.theirs_s, documents.megabytes / turns.theirs_s, turns.ours_s, documents.megabytes / turns.ours_s
         theirs = "-" if turns.theirs is None else len(turns.theirs)
         counts = bench.counts_off(turns.theirs), bench.counts_off(turns.ours)
         rows.append(
             (
-                *(task.name, *seconds, turns.ratio, turns.ours_s / once_s, turns.again_s),
+                *(task.name, *seconds, turns.ratio, turns.ours_s / alone_s, turns.again_s),
                 *(theirs, len(turns.ours), *counts, len(turns.crashes)),
             )
         )
@@ -141,10 +141,11 @@ def preprocessing(bench: Bench, documents: Documents, compared: Sequence[Compare
         "Preprocessing against NeMo Curator",
         f"{len(documents.frame):,} documents, {documents.megabytes:.1f} MB, one core, tokenizers that have met no word "
         "yet, the same budget; again: with one that has. Counts off: segments whose recorded count is not that of "
-        "their text. Crashed: partitions that Curator's stages raised an error on. Counting the tokens of the same "
-        f"text once, with a tokenizer that is as new: {once_s:.3f} s.",
+        "their text. Crashed: partitions that Curator's stages raised an error on. Once: gigatoken's "
+        f"`encode_batch` on the same text, as new: {alone_s:.3f} s; `TokenCounter.count`, which encodes in pieces: "
+        f"{once_s:.3f} s.",
         (
-            *("task", "Curator, s", "MB/s", "here, s", "MB/s", "ratio", "× counting once", "here again, s"),
+            *("task", "Curator, s", "MB/s", "here, s", "MB/s", "ratio", "× gigatoken once", "here again, s"),
             *("Curator's segments", "segments here", "Curator's counts off", "counts off here", "crashed"),
         ),
         rows,
