@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -76,10 +76,16 @@ class _Pandas:
         if not replacing:
             return frame.take(positions)
         carried = frame.drop(columns=[name for name in replacing if name in frame.columns]).take(positions)
-        return _with_columns(carried, replacing, dict.fromkeys((*frame.columns, *replacing)))
+        made = {name: _as_column(values, carried.index) for name, values in replacing.items()}
+        # In one go: as many columns one by one, and then in their order, take longer.
+        every = {name: made[name] if name in made else carried[name] for name in (*frame.columns, *replacing)}
+        return pd.DataFrame(every, carried.index, copy=False)
 
     def attach(self, frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
-        return _with_columns(frame, columns, dict.fromkeys((*frame.columns, *columns)))
+        made = frame.copy(deep=False)
+        for name, values in columns.items():
+            made[name] = _as_column(values, frame.index)
+        return made
 
     def array(self, frame: pd.DataFrame, column: str, kind: pa.DataType) -> Any:
         return pa.array(self._column(frame, column), type=kind, from_pandas=True)
@@ -122,12 +128,6 @@ PANDAS = _Pandas()
 
 _TEXT = pd.StringDtype(storage="pyarrow", na_value=np.nan)
 """`str`, as pandas 3 itself makes it, whatever Dask's settings are."""
-
-
-def _with_columns(frame: pd.DataFrame, columns: Mapping[str, Any], order: Iterable[str]) -> pd.DataFrame:
-    """The frame with these columns too, all in this order: made in one go, a third of the time of one by one."""
-    made = {name: _as_column(values, frame.index) for name, values in columns.items()}
-    return pd.DataFrame({name: made[name] if name in made else frame[name] for name in order}, frame.index, copy=False)
 
 
 def _one_chunk(chunked: pa.ChunkedArray) -> pa.LargeStringArray:
