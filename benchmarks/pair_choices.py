@@ -48,7 +48,7 @@ class Choosing:
 
     def _holds(self, kept: str | None, pairs: list[str], source: str, counts: range) -> bool:
         if kept is None:
-            shortest = sorted(pairs, key=len)[: counts.start]
+            shortest = sorted(pairs, key=self._tokens)[: counts.start]
             return not pairs or self._tokens("\n\n".join([source, *shortest])) < self._least_tokens
         chosen = split_pairs(kept, source)
         return len(chosen) in counts and Counter(chosen) <= Counter(pairs)
