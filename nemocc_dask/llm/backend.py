@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nemocc_dask.llm.adaptive import Adaptive
@@ -9,6 +10,9 @@ from nemocc_dask.llm.allowance import Allowance, Mark, Quotas
 from nemocc_dask.llm.health import Breaker, Verdict, longest_pause_s
 from nemocc_dask.llm.rounds import Round
 from nemocc_dask.settings import Endpoint
+
+TELL_EVERY_S = 60.0
+"""A server that comes and goes is told of no more often than this."""
 
 
 class Backend:
@@ -33,6 +37,20 @@ class Backend:
         self.breaker = Breaker()
         self.quotas = Quotas()
         self.adaptive = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
+        self._told_at = -math.inf
+        self._outage_is_known = False
+
+    def tells_of_outage(self, now: float) -> bool:
+        """Whether a person is to be told that it does not answer; they need not be told of it each second."""
+        tells = now >= self._told_at + TELL_EVERY_S
+        if tells:
+            self._told_at, self._outage_is_known = now, True
+        return tells
+
+    def tells_of_return(self) -> bool:
+        """Whether a person is to be told that it answers again: where they know that it did not."""
+        known, self._outage_is_known = self._outage_is_known, False
+        return known
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Takes other settings."""

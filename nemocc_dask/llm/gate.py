@@ -204,8 +204,9 @@ class Gate:
         was_healthy = backend.breaker.healthy
         if backend.breaker.note(verdict, now, probe=lease.probe, alone=alone):
             adaptive.restart()
-            log.warning("%s answers again.", backend.base_url)
-        elif was_healthy and not backend.breaker.healthy:
+            if backend.tells_of_return():
+                log.warning("%s answers again.", backend.base_url)
+        elif was_healthy and not backend.breaker.healthy and backend.tells_of_outage(now):
             how = (
                 "It is tried now and then"
                 if alone

@@ -66,6 +66,18 @@ def test_an_address_where_nobody_is_costs_no_row(start, ask, nobody):
     assert attempts < 900 + 40
 
 
+def test_a_server_that_comes_and_goes_is_told_of_once(start, ask, caplog):
+    """Connections that are cut again and again, and a word about it for the first time alone."""
+    server = start(latency_s=0.01, cut_rate=0.7)
+    answers = answer_all([ask(str(i)) for i in range(150)], reach(server, max_retries=30, base_delay=0.01))
+    said = [record.getMessage() for record in caplog.records if "answer" in record.getMessage()]
+    print(answers.http_requests, said)
+    assert all_answered(answers) and [words.partition("/v1 ")[2] for words in said] == [
+        "does not answer. It is tried now and then.",
+        "answers again.",
+    ]
+
+
 def test_a_server_that_dies_and_comes_back_costs_no_row(start, ask):
     """It dies after 100 requests and is back a second later: all rows are answered, by it as well in the end."""
     dying, servers = start(fails_after=100), [start(), start()]
