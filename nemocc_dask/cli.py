@@ -6,6 +6,8 @@ of the package and of `verbs`, when it is called.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 from collections.abc import Callable
 from importlib import import_module
@@ -18,6 +20,8 @@ from nemocc_dask.settings import Job
 
 EXIT_JOB_FAILED, EXIT_CALL_WRONG, EXIT_ROWS_FAILED, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes; 0 is done."""
+
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -55,6 +59,10 @@ def nemocc() -> None:
 
 def main() -> None:
     """Entry point of `nemocc-dask`."""
+    # A process of its own may be rash: libraries that are being loaded make a million objects and no garbage, and what
+    # is left at the end goes with the process. Looking for garbage there took a second of each command.
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
+    atexit.register(gc.freeze)
     nemocc(prog_name="nemocc-dask")
 
 
