@@ -9,7 +9,7 @@ import hashlib
 import logging
 import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -38,15 +38,20 @@ T = TypeVar("T")
 def kept(frame: Frame, *, phase: Callable[..., Outcome], **settings: Any) -> Frame:
     """A phase without its books: the rows that go on. Failed rows are logged as a warning, rejects as information."""
     outcome = phase(frame, **settings)
-    for count in outcome.stages:
-        _log(log.warning, count, "failed", count.failed)
-        _log(log.info, count, "rejected", count.rejected)
+    _log_drops(outcome.stages)
     return outcome.kept
 
 
-def _log(say: Callable[..., None], count: StageCount, what: str, reasons: Any) -> None:
+def _log_drops(stages: Iterable[StageCount], *, of: str = "") -> None:
+    """Failed rows as a warning, rejects as information. of: words before the stage's name."""
+    for count in stages:
+        _log(log.warning, of, count, "failed", count.failed)
+        _log(log.info, of, count, "rejected", count.rejected)
+
+
+def _log(say: Callable[..., None], of: str, count: StageCount, what: str, reasons: Mapping[str, int]) -> None:
     if reasons:
-        say("%s: %d of %d rows %s: %s", count.stage, sum(reasons.values()), count.rows_in, what, dict(reasons))
+        say("%s%s: %d of %d rows %s: %s", of, count.stage, sum(reasons.values()), count.rows_in, what, dict(reasons))
 
 
 def stored_generate(frame: Frame, *, store: Store | None, **settings: Any) -> Outcome:
@@ -66,9 +71,14 @@ def stored_synthesize(frame: Frame, *, store: Store | None, **settings: Any) -> 
     settings["should_stop"] = CurrentTask().is_cancelled
     if store is None:
         what = (settings["routes"], settings["recipe"].endpoint, settings["recipe"].config)
-        return _asked_once(synthesize, frame, what, settings)
-    with store.attempt(uuid.uuid4().hex) as attempt:
-        return synthesize(frame, attempt=attempt, **settings)
+        made = _asked_once(synthesize, frame, what, settings)
+    else:
+        with store.attempt(uuid.uuid4().hex) as attempt:
+            made = synthesize(frame, attempt=attempt, **settings)
+    _log_drops(made.documents)
+    for task, stages in made.tasks.items():
+        _log_drops(stages, of=f"{task}, ")
+    return made.rows
 
 
 _asked_before: set[bytes] = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 from nemocc_dask.errors import SettingError
 
 try:
@@ -28,10 +30,23 @@ def cuda_devices() -> int:
 
 def check_gpu() -> None:
     """Raises `SettingError` where this process can use no GPU."""
+    if driver is None and not _has_driver():
+        raise SettingError(f"A GPU is asked for, and there is no CUDA driver here (libcuda.so.1). {_REMEDY}")
     if driver is None:
         raise SettingError("A GPU is asked for, and cuDF is not installed. Install it: pip install 'nemocc-dask[gpu]'.")
     if not cuda_devices():
         raise SettingError(
-            "A GPU is asked for, and there is no CUDA device here that may be used, as its driver says. Leave out "
-            "--gpu, or name a scheduler whose workers have one (--scheduler)."
+            f"A GPU is asked for, and there is no CUDA device here that may be used, as its driver says. {_REMEDY}"
         )
+
+
+_REMEDY = "Leave out --gpu, or name a scheduler whose workers have one (--scheduler)."
+
+
+def _has_driver() -> bool:
+    """Whether NVIDIA's driver is installed, whatever of RAPIDS is."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

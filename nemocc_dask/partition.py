@@ -20,7 +20,7 @@ from nemocc_dask import columns
 from nemocc_dask.accounting import Outcome, chained
 from nemocc_dask.admit import admit
 from nemocc_dask.budget import CHARACTERS_PER_TOKEN, Caps, Tokens
-from nemocc_dask.errors import JobError
+from nemocc_dask.errors import InputError, JobError
 from nemocc_dask.generate import language_rows
 from nemocc_dask.io.files import PARQUET
 from nemocc_dask.io.manifest import INPUT, REJECTED, PartRecord, Stages, record_name
@@ -144,7 +144,10 @@ def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
 
 
 def _documents(part: Part, wanted: Columns, frames: Frames) -> Frame:
-    table = read_part(part, wanted.schema)
+    try:
+        table = read_part(part, wanted.schema)
+    except InputError as error:  # found only where it is read, when other partitions have asked already
+        raise JobError(str(error)) from None
     return frames.from_table(table.rename_columns([wanted.renamed[name] for name in table.column_names]))
 
 

@@ -8,12 +8,12 @@ from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPo
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from nemocc_dask import columns
-from nemocc_dask.accounting import Outcome, chained
+from nemocc_dask.accounting import Outcome, StageCount, chained
 from nemocc_dask.admit import admit
 from nemocc_dask.errors import SettingError
 from nemocc_dask.generate import generate
@@ -102,6 +102,18 @@ def with_answer_bound(task: Task, config: GenerationConfig) -> Task:
     return replace(task, max_output_tokens=config.max_tokens) if config.max_tokens else task
 
 
+class Synthesized(NamedTuple):
+    """What documents have become.
+
+    rows: frame, those of all tasks, with a `task` column; a task's own output field is missing in the rows of others.
+    documents: counts of the stages before the tasks. tasks: those of each task's stages, by its name.
+    """
+
+    rows: Frame
+    documents: tuple[StageCount, ...]
+    tasks: Mapping[str, tuple[StageCount, ...]]
+
+
 def synthesize(
     frame: Frame,
     routes: Sequence[Route],
@@ -109,21 +121,23 @@ def synthesize(
     recipe: Recipe,
     attempt: Attempt | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Frame:
-    """Admit and route documents, and run every task on those routed to it: the rows of all tasks, with a `task` column.
+) -> Synthesized:
+    """Admit and route documents, and run every task on those routed to it.
 
     attempt: where answers are looked up and kept. should_stop: asked now and then; then `CancelledError` is raised.
-    A task's own output field is missing in the rows of the others.
     """
     stopped = Event()
     hooks = Hooks(should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt)
-    documents = counted_documents(admit(frame).kept, recipe.tokenizer)
-    by_task = with_shared_lines(route(documents, routes).by_task, recipe.tokenizer)
+    admitted = admit(frame)
+    routed = route(counted_documents(admitted.kept, recipe.tokenizer), routes)
+    by_task = with_shared_lines(routed.by_task, recipe.tokenizer)
     runners = {
         task.name: partial(synthesize_task, each, task, recipe, hooks, lines=lines) for task, each, lines in by_task
     }
     outcomes = side_by_side(runners, stop=stopped.set)
-    return frames_of(frame).concat([_named(name, outcome.kept) for name, outcome in outcomes.items()])
+    rows = frames_of(frame).concat([_named(name, outcome.kept) for name, outcome in outcomes.items()])
+    before = admitted.stages + routed.documents.stages
+    return Synthesized(rows, before, {name: outcome.stages for name, outcome in outcomes.items()})
 
 
 def with_shared_lines(

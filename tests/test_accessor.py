@@ -142,3 +142,14 @@ def test_what_is_dropped_is_logged(caplog, scripted, tokenizer):
     documents.nemocc.generate("distill", endpoint=scripted.endpoint())
     assert "route: 2 of 2 rows rejected: {'no_route': 2}" in caplog.text
     assert "generate: 2 of 2 rows failed: {'http_400': 2}" in caplog.text
+
+
+def test_what_is_dropped_on_the_way_is_logged_too(caplog, scripted, tokenizer):
+    """So it is where all phases run at once: with the task, and what goes before any task."""
+    caplog.set_level(logging.INFO, logger="nemocc_dask")
+    scripted.reply = lambda body: error(400)
+    documents = corpus(3).assign(text=[text(1), text(2), None])
+    assert documents.nemocc.synthesize("distill", endpoint=scripted.endpoint(), tokenizer=tokenizer).empty
+    [failed] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert failed.getMessage() == "distill, generate: 2 of 2 rows failed: {'http_400': 2}"
+    assert "1 of 3 rows rejected: {'null_text': 1}" in caplog.text

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nemocc_dask.errors import TokenizerError
 from nemocc_dask.tokens.counting import Count
 from nemocc_dask.tokens.pieces import slices
 
@@ -104,6 +105,8 @@ class Prompts:
 
     def _find_fixed_words(self, asked: Asked) -> tuple[str, ...] | None:
         words = tuple(self.render(_with(asked, PLACEHOLDER)).split(PLACEHOLDER))
+        if len(words) == 1 and self.render(_with(asked, "One.")) == self.render(_with(asked, "Another.")):
+            raise TokenizerError(f"The chat template {_of(self._tokenizer)} leaves documents out of prompts. Mend it.")
         template = self._tokenizer.get_chat_template() if self._tokenizer.chat_template else ""
         probes = (*PROBES, *self._tokenizer.all_special_tokens, *_probes_of(template))
         fixed = len(words) > 1 and all(self.render(_with(asked, probe)) == probe.join(words) for probe in probes)
@@ -149,7 +152,14 @@ def _render(tokenizer: Any, messages: Sequence[Message]) -> str:
         return rendered(messages)
     except TemplateError:
         words = "\n\n".join(message["content"] for message in messages)
+    try:
         return rendered([{"role": "user", "content": words}])
+    except TemplateError as error:
+        raise TokenizerError(f"The chat template {_of(tokenizer)} cannot be used: {error}. Mend it.") from None
+
+
+def _of(tokenizer: Any) -> str:
+    return f"of the tokenizer {str(tokenizer.name_or_path)!r}" if tokenizer.name_or_path else "of the tokenizer"
 
 
 # --- what a document might change in a template besides itself --------------------------------------------------------
@@ -165,25 +175,8 @@ PROBES = (
 """Texts that templates are known to trim, escape, cut, or take for something else."""
 
 SEAM_PROBES = (
-    *(
-        "x",
-        "X",
-        "ing",
-        "'s",
-        ".",
-        "...",
-        "://",
-        "_",
-        "1",
-        "12345",
-        "é",
-        "\u0301",
-        "的",
-        "ア",
-        "👩‍👧",
-        "\u200b",
-        "\ufeff",
-    ),
+    *("x", "X", "ing", "'s", ".", "...", "://", "_", "1", "12345", "é", "\u0301", "的", "ア", "👩‍👧"),
+    *("\u200b", "\ufeff"),
     *(" ", "  x", "x  ", "\t", "\n", "\n\nx\n\n", "\r\nx\r\n", "\u00a0x\u3000", "x\x00"),
     *(sign * 500 for sign in ("x", " ", "\n", "\t", "=", "0", "的", "\u3000", "ab ", "-\n")),
 )

@@ -10,6 +10,7 @@ from distributed import Client, LocalCluster
 from kinds import skip_without_a_gpu
 from stand_in_frames import stand_in
 
+from nemocc_dask import devices
 from nemocc_dask.cli import nemocc
 from nemocc_dask.clusters import running_cluster
 from nemocc_dask.devices import cuda_devices
@@ -32,6 +33,18 @@ def test_a_gpu_that_is_not_there(job, simulator):
     done = CliRunner().invoke(nemocc, arguments(job(simulator, gpu=True)), prog_name="nemocc-dask")
     assert done.exit_code == 2 and "A GPU is asked for" in done.stderr.splitlines()[-1]
     assert quiet(simulator) == 0
+
+
+def test_without_a_driver_nothing_is_to_be_installed(monkeypatch):
+    """Where there is no driver, libraries of gigabytes would not help."""
+    monkeypatch.setattr(devices, "driver", None)
+    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    with pytest.raises(SettingError, match="there is no CUDA driver here") as refusal:
+        devices.check_gpu()
+    assert "pip install" not in str(refusal.value)
+    monkeypatch.setattr(devices, "_has_driver", lambda: True)
+    with pytest.raises(SettingError, match="pip install"):
+        devices.check_gpu()
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import os
 import signal
+from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from nemocc_dask.errors import OutputError
@@ -14,6 +16,7 @@ from .jobs import (
     assert_accounted_for,
     assert_same_results,
     books_of,
+    clean_documents,
     parts_done,
     quiet,
     start,
@@ -164,3 +167,21 @@ def test_a_folder_that_cannot_be_written(job, simulator, tmp_path):
     with pytest.raises(OutputError, match=r"file/out.*cannot be written.*--output"):
         run_job(job(simulator, output=str(tmp_path / "file" / "out")))
     assert quiet(simulator) == 0
+
+
+def test_damage_found_on_the_way(job, simulator, output, parquet, cli):
+    """Text that turns out to be damaged when others have asked stops the job, names the file, and loses nothing."""
+    sound, damaged = parquet(clean_documents(30), "a.parquet"), parquet(clean_documents(60)[30:], "b.parquet")
+    whole = Path(damaged).read_bytes()
+    group = pq.ParquetFile(damaged).metadata.row_group(0)
+    [column] = [group.column(at) for at in range(group.num_columns) if group.column(at).path_in_schema == "text"]
+    start = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2
+    Path(damaged).write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
+    settings = job(simulator, input=(sound, damaged), task=("distill",), rows_per_partition=30, threads_per_worker=1)
+    done = cli(*arguments(settings))
+    assert done.exit_code == 1 and "b.parquet' cannot be used" in done.stderr and "Traceback" not in done.stderr
+    paid = quiet(simulator)
+    Path(damaged).write_bytes(whole)
+    books = run_job(settings)
+    assert paid > 0 and quiet(simulator) == 60
+    assert_accounted_for(output, books)

@@ -13,6 +13,7 @@ from tokenizer_kinds import KINDS
 from tokenizers import normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from nemocc_dask.errors import TokenizerError
 from nemocc_dask.tasks import TASKS, Task
 from nemocc_dask.tokens import SEAM_TOKENS, TokenCounter, prompts
 
@@ -162,6 +163,22 @@ def test_where_words_and_document_meet_few_tokens_change(counters, kind, templat
         return
     beside = counter.count_prompts(messages, texts) - tokens - places * counter.count(texts)
     assert np.abs(beside).max() <= SEAM_TOKENS * places / 4
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{% for m in messages %}{{ m.content }}", "cannot be used: Unexpected end of template"),
+        ("{{ raise_exception('No.') }}", "cannot be used: No"),
+        ("{{ bos_token }}hello", "leaves documents out of prompts"),
+    ],
+)
+def test_a_chat_template_that_is_no_use_is_named(template, complaint):
+    """It is refused in one line before it can waste a request."""
+    fast = PreTrainedTokenizerFast(tokenizer_object=KINDS["byte-level, llama3"](), bos_token="<s>")
+    fast.chat_template = template
+    with pytest.raises(TokenizerError, match=f"^The chat template of the tokenizer {complaint}"):
+        TokenCounter(fast).prompt_words(filled(TASKS["distill"]))
 
 
 def test_a_tokenizer_that_trims_the_ends_of_a_text_leaves_it_open():
