@@ -15,10 +15,10 @@ from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from nemocc_dask.errors import TokenizerError
-from nemocc_dask.tokens import TokenCounter, counter, encoder
+from nemocc_dask.tokens import DEFAULT_TOKENIZER, TokenCounter, counter, encoder, load_tokenizer
 
 PROMPT = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Shorten this: a"})
 NO_SYSTEM_ROLE = (
@@ -205,3 +205,26 @@ def test_a_tokenizer_object_is_loaded_once_however_often_it_is_unpickled(tokeniz
     copy = pickle.loads(pickle.dumps(of_object))
     assert copy.count(pa.array(["a b"], pa.large_string())) == before
     assert set(counter._by_key) == loaded
+
+
+@pytest.mark.parametrize("beside", ["nothing", "a model", "nonsense"])
+@pytest.mark.parametrize("kept", ["chat_tokenizer_directory", "default"])
+def test_a_directory_is_loaded_as_transformers_loads_it(request, tmp_path, kept, beside):
+    """Whichever way it is loaded, it is what `AutoTokenizer` makes of it."""
+    directory = tmp_path / "tokenizer"
+    if kept == "default":
+        load_tokenizer(DEFAULT_TOKENIZER).save_pretrained(directory)
+    else:
+        shutil.copytree(request.getfixturevalue(kept), directory)
+    if beside == "a model":
+        (directory / "config.json").write_text('{"model_type": "llama"}')
+    if beside == "nonsense":
+        (directory / "tokenizer_config.json").write_text("[]")
+        with pytest.raises(TokenizerError, match="No tokenizer can be made of"):
+            load_tokenizer(str(directory))
+        return
+    ours, theirs = load_tokenizer(str(directory)), AutoTokenizer.from_pretrained(str(directory))
+    assert type(ours) is type(theirs) and ours.chat_template == theirs.chat_template
+    assert ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+    assert ours.special_tokens_map == theirs.special_tokens_map
+    assert ours("Say <s> a  b.")["input_ids"] == theirs("Say <s> a  b.")["input_ids"]

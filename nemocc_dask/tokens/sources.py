@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 import os
 import shutil
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TOKENIZER = "mistral-nemo"
 """The tokenizer of the model that wrote Nemotron-CC. It ships inside mistral-common, so it needs no hub."""
+
+GENERAL_CLASSES = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""Names of the class of a tokenizer that is all in its tokenizer.json."""
 
 WHAT_THERE_IS = (
     f"Give the name of a model on the hub, a directory with a tokenizer.json, the tokenizer.json itself, "
@@ -58,19 +62,35 @@ def _quiet_transformers() -> None:
 
 
 def _from_directory(directory: Path) -> Any:
-    from transformers import AutoTokenizer
-
     if not any((directory / name).exists() for name in ("tokenizer.json", "tokenizer.model", "tekken.json")):
         raise TokenizerError(f"The directory {directory} holds no tokenizer.json. {WHAT_THERE_IS}")
-    return _checked(lambda: AutoTokenizer.from_pretrained(str(directory), local_files_only=True), str(directory))
+    if _speaks_for_itself(directory):
+        from transformers import PreTrainedTokenizerFast as Tokenizer
+    else:
+        from transformers import AutoTokenizer as Tokenizer
+    return _checked(lambda: Tokenizer.from_pretrained(str(directory), local_files_only=True), str(directory))
+
+
+def _speaks_for_itself(directory: Path) -> bool:
+    """Whether a tokenizer is all that a directory holds, of the general class: then `AutoTokenizer` would come to that
+    class too, and take half a second longer, since it looks through all models that transformers has."""
+    settings = directory / "tokenizer_config.json"
+    if not (directory / "tokenizer.json").exists() or not settings.exists() or (directory / "config.json").exists():
+        return False
+    try:
+        said = json.loads(settings.read_bytes())
+    except ValueError:
+        return False  # `AutoTokenizer` says what is wrong with it
+    return isinstance(said, dict) and said.get("tokenizer_class") in GENERAL_CLASSES and "auto_map" not in said
 
 
 def _from_file(path: Path) -> Any:
-    from transformers import PreTrainedTokenizerFast
-    from transformers.integrations.mistral import convert_tekken_tokenizer
-
     if path.name.startswith("tekken"):
+        from transformers.integrations.mistral import convert_tekken_tokenizer
+
         return _checked(lambda: convert_tekken_tokenizer(str(path)), str(path))
+    from transformers import PreTrainedTokenizerFast
+
     return _checked(lambda: PreTrainedTokenizerFast(tokenizer_file=str(path)), str(path))
 
 
