@@ -60,7 +60,7 @@ def nemocc() -> None:
 def main() -> None:
     """Entry point of `nemocc-dask`."""
     # A process of its own may be rash: libraries that are being loaded make a million objects and no garbage, and what
-    # is left at the end goes with the process. Looking for garbage there took a second of each command.
+    # is left at the end goes with the process. Looking for garbage there took an eighth of a small job's time.
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)
     nemocc(prog_name="nemocc-dask")
