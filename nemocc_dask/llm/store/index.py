@@ -25,7 +25,7 @@ LOOK_EVERY_S = 1.0
 """So often it is looked at most for what other processes have written meanwhile."""
 
 LOOKING_SHARE = 0.05
-"""Of the time goes into looking at most."""
+"""Of the time goes into looking at most, but for the look with which an attempt begins."""
 
 PACK_ABOVE = 4096
 """Places kept in a dictionary, 300 bytes each, before they are packed into arrays."""
@@ -47,7 +47,7 @@ class Index:
         self.folder = folder
         self._lookout = Lookout(folder)
         self._looking = threading.Lock()
-        self._look_again_at = self._rested_at = float("-inf")
+        self._look_again_at, self._look_at_once = float("-inf"), True
         self._lock = threading.Lock()  # held for moments
         self._own: set[str] = set()
         self._files: list[str] = []
@@ -63,10 +63,11 @@ class Index:
     def own(self, attempt: str) -> None:
         """This process will add what the attempt appends, so nobody has to look.
 
-        Who begins an attempt may take over from a process that has just died, so the next look need not wait as long.
+        Who begins an attempt may take over from a process that has just died, so the next look does not wait at all:
+        what that one stored last would be asked, and paid for, once more.
         """
         self._own.add(attempt)
-        self._look_again_at = min(self._look_again_at, self._rested_at)
+        self._look_at_once = True
 
     def add(self, part: int, file: str, offset: int, length: int) -> None:
         """An answer was appended. part: see `part_of_key`."""
@@ -109,8 +110,9 @@ class Index:
         """Read what is new in the folder, unless that was done just now. Raises `JobError` where it cannot be read."""
         with self._looking:
             began = monotonic()
-            if began < self._look_again_at:
+            if began < self._look_again_at and not self._look_at_once:
                 return
+            self._look_at_once = False  # before the look: an attempt that begins during it wants another
             places, unreadable = Unsorted(), 0
             for file, lines in self._lookout.look(self._own):
                 with self._lock:
@@ -122,8 +124,7 @@ class Index:
                     self.packed.add(places.sorted())
             self._warn_of(unreadable)
             ended = monotonic()
-            self._rested_at = ended + (ended - began) / LOOKING_SHARE
-            self._look_again_at = max(ended + LOOK_EVERY_S, self._rested_at)
+            self._look_again_at = ended + max(LOOK_EVERY_S, (ended - began) / LOOKING_SHARE)
 
     def _places(self, parts: set[int]) -> list[Place]:
         """The places of all answers whose keys begin so, file after file, in order of their offsets."""
