@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 SERVERS_VENV := .venv-servers
 GPU_VENV := .venv-gpu
 CONSTRAINTS ?= constraints.txt
+BUILT_FROM := pyproject.toml hatch_build.py $(wildcard nemocc_dask/text/native/*.[ch])
 TEST_PROCESSES ?= 3
 PHASE_TESTS := admit route preprocess segmenting generate postprocess joining known_mistakes_in_texts phases
 GPU_TESTS := tests/text tests/job/test_gpu.py tests/test_accessor.py tests/test_on_gpus.py tests/test_benchmark_gpu.py $(PHASE_TESTS:%=tests/test_%.py)
@@ -43,23 +44,23 @@ bench-gpu: driver $(GPU_VENV)/.gpu
 driver:
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libcuda.so.1")' 2>/dev/null || { echo "There is no CUDA driver here (libcuda.so.1): this needs an NVIDIA GPU." >&2; exit 1; }
 
-$(VENV)/.core: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.core: $(BUILT_FROM) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable .
 	touch $@
 
-$(VENV)/.test: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.test: $(BUILT_FROM) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test]'
 	touch $(VENV)/.core $@
 
-$(SERVERS_VENV)/.servers: pyproject.toml $(CONSTRAINTS)
+$(SERVERS_VENV)/.servers: $(BUILT_FROM) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(SERVERS_VENV)
 	$(SERVERS_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test,servers]'
 	touch $@
 
 # Without the constraints: RAPIDS says itself which versions it goes with.
-$(GPU_VENV)/.gpu: pyproject.toml
+$(GPU_VENV)/.gpu: $(BUILT_FROM)
 	$(PYTHON) -m venv $(GPU_VENV)
 	$(GPU_VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[test,gpu]'
 	touch $@

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nemocc_dask.text import markdown, runs
-from nemocc_dask.text.markdown import remove_markdown
+from nemocc_dask.text.layout import bytes_of
+from nemocc_dask.text.markdown import CLASSES, remove_markdown
+
+from .markup_by_patterns import without_markup
+from .test_cleaning_properties import TEXTS
 
 STAYS = [
     *(
@@ -174,28 +177,42 @@ def test_markup_goes(text: str) -> None:
     assert removed(text) == GOES[text]
 
 
-@given(text=TRICKY)
+@given(text=TRICKY | TEXTS)
+@example(text="\\(\\(\\\\(a\\)\n\\[\\[\\]")
+@example(text="``a ` b``` `c``\n````d` e`")
+@example(text="x https://a.b/*c_*d_ _http://x.y/_z_ file:// ftp://*a")
+@example(text="$a*b$ $a*bc$ $**a b$ $5–$ $a\n$$b\n\nc$$d\n$$")
+@example(text="*a _b *c_ **d* e** _f_*g*_")
 @example(text="*a`*`b*")
+@example(text="[a[b`]`](<c d> 'e') x![f\\]](ftp://g_(h)>) i[j](k.l)[m](n#) ]![](https://o)")
+@settings(max_examples=1000, deadline=None)
+def test_markup_is_what_the_patterns_say(text: str) -> None:
+    """C takes out what patterns and plain loops take out, of anything that signs, code, maths and names can make."""
+    assert removed(text) == without_markup(text)
+
+
+@given(before=st.text(max_size=3), after=st.text(max_size=3), sign=st.sampled_from("*_"))
 @settings(max_examples=300, deadline=None)
-def test_python_reads_the_patterns_alike(text: str) -> None:
-    """RE2 and Python's `re` find the same code, maths and links: engines agree on all that is in the patterns."""
-    for pattern in (markdown._HIDDEN, markdown._LINKS):
-        by_re2 = pc.replace_substring_regex(pa.array([text], pa.large_string()), pattern, r"<\0>")
-        assert by_re2[0].as_py() == re.sub(pattern, r"<\g<0>>", text)
+def test_the_characters_beside_a_sign_are_decoded(before: str, after: str, sign: str) -> None:
+    """Characters of one to four bytes beside signs decide alike in C and in Python."""
+    text = f"{before}{sign}{after}a{before}{sign}{after}"
+    assert removed(text) == without_markup(text)
 
 
-@given(before=st.text(max_size=3), after=st.text(max_size=3))
-@settings(max_examples=100, deadline=None)
-def test_the_characters_beside_a_sign_are_decoded(before: str, after: str) -> None:
-    """What stands beside a run in UTF-8 is found to be a letter or white space just where `re` says so."""
-    data = np.frombuffer(f"{before}*{after}".encode(), np.uint8)
-    at = np.array([len(before.encode())])
-    found = [
-        runs._points_before(data, at, at == 0)[0],
-        runs._points_after(data, at + 1, at + 1 == len(data))[0],
-    ]
-    asked = [(before or "\n")[-1], (after or "\n")[0]]
-    assert found == [ord(character) if ord(character) < 0xFFFF else 0xFFFF for character in asked]
+def test_classes_are_numbered_alike() -> None:
+    """Python and C know each class of characters by the same bit."""
+    header = (files("nemocc_dask") / "text" / "native" / "markup.h").read_text()
+    assert {name: 1 << bit for bit, name in enumerate(CLASSES)} == {
+        name: 1 << int(bit) for name, bit in re.findall(r"^    ([A-Z_]+) = 1 << ([0-9]+),", header, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("end", [b"*", b"_", b"`", b"$", b"\\", b"\xe2", b"\xe2\x80", b"\xf0\x9f\x98"])
+def test_no_byte_beyond_the_end_is_read_or_written(end: bytes) -> None:
+    """A text that ends within a character, as none should, makes neither more of it nor less."""
+    text = b"*a* $" + end
+    texts = pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(text)])), pa.py_buffer(text))
+    assert bytes_of(remove_markdown(texts)).tobytes() == b"a $" + end
 
 
 @given(text=TRICKY)
@@ -221,6 +238,17 @@ def test_a_long_run_of_signs_ends() -> None:
         "`" * 50_000,
         "```\n" + "*x* " * 10_000,
         "\\(" * 20_000,
+        "\\[" * 20_000,
+        "/* " * 20_000,
+        "](" * 20_000,
+        "_a" * 20_000 + ".",
         "$" * 50_001,
     ):
         assert removed(text) == text
+
+
+def test_emphasis_in_emphasis_ends() -> None:
+    """However deep it is nested, and however much of it stands in one line."""
+    deep = 5_000
+    assert removed("*a " * deep + "b* " * deep) == "a " * deep + "b " * deep
+    assert removed("**a** " * deep) == "a " * deep
