@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nemocc_dask.text.markdown import ALL_LETTERS, LETTERS
+from nemocc_dask.text.native.characters import ALL_LETTERS, LETTERS
 from nemocc_dask.text.patterns import SPACE
 
 # What is read as one piece and left alone.

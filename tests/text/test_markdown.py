@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nemocc_dask.text.layout import bytes_of
-from nemocc_dask.text.markdown import CLASSES, remove_markdown
+from nemocc_dask.text.markdown import remove_markdown
+from nemocc_dask.text.native.characters import CLASSES
 
 from .markup_by_patterns import without_markup
 from .test_cleaning_properties import TEXTS

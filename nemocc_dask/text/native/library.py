@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from nemocc_dask.text.layout import bytes_of, offsets_of
+from nemocc_dask.text.native.characters import TABLE
 
 PATH = Path(__file__).with_name("_native.so")
 """One name on every system: it is opened by its path, and nothing else looks for it."""
@@ -35,20 +36,27 @@ def _opened(path: Path, interface: int) -> ctypes.CDLL:
 _LIBRARY = _opened(PATH, INTERFACE)
 
 
-def shortened(name: str, texts: pa.LargeStringArray, *others: NDArray[Any]) -> pa.LargeStringArray:
+def shortened(name: str, texts: pa.LargeStringArray) -> pa.LargeStringArray:
     """The texts as a function of the library makes them, none of them longer; nulls stay null.
 
-    name: of a function that takes the texts' bytes, their offsets and how many they are, the same for what it makes,
-    and `others`. It gives 0, or what is not 0 where there is no memory, which raises MemoryError.
+    name: of a function that takes the bytes of all texts, their offsets, how many they are, where to put bytes and
+    offsets of what it makes of them, and the classes of characters. It gives 0, or something else where there is no
+    memory, which raises MemoryError.
     """
     data, offsets = bytes_of(texts), offsets_of(texts) - offsets_of(texts)[0]
     made, bounds = np.empty(len(data), np.uint8), np.empty(len(offsets), np.int64)
-    arrays = (data, offsets, made, bounds, *others)
-    data_at, offsets_at, made_at, bounds_at, *others_at = (ctypes.c_void_p(each.ctypes.data) for each in arrays)
-    rows = ctypes.c_int64(len(texts))
-    if getattr(_LIBRARY, name)(data_at, offsets_at, rows, made_at, bounds_at, *others_at):
+    function = getattr(_LIBRARY, name)
+    function.argtypes = [_POINTER, _POINTER, ctypes.c_int64, _POINTER, _POINTER, _POINTER]
+    if function(_at(data), _at(offsets), len(texts), _at(made), _at(bounds), _at(TABLE)):
         raise MemoryError(f"There is no memory for {len(data)} bytes of text and as much beside it.")
     if bounds[-1] == len(data):
         return texts
     short = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(made[: bounds[-1]]))
     return short if not texts.null_count else pc.if_else(texts.is_valid(), short, texts)
+
+
+_POINTER = ctypes.c_void_p
+
+
+def _at(array: NDArray[Any]) -> int:
+    return array.ctypes.data

@@ -7,17 +7,12 @@
 
 #include "markup.h"
 
-static bool is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
-
 static int64_t past_blanks(Text text, int64_t place, int64_t length) {
     while (place < length && is_blank(text[place])) place++;
     return place;
 }
 
-static bool has_index(uint8_t byte) {
-    return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == ')' ||
-           byte == ']';
-}
+static bool has_index(uint8_t byte) { return is_letter_or_digit(byte) || byte == ')' || byte == ']'; }
 
 /* The place of a byte on this line; `length` where it is not there. */
 static int64_t on_line(Text text, int64_t place, int64_t length, uint8_t byte) {

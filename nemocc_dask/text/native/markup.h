@@ -73,12 +73,20 @@ static inline uint32_t point_at(Text text, int64_t place) {
     return 0xFFFF;
 }
 
-/* The code point that ends before a place, which is not the first one. */
-static inline uint32_t point_before(Text text, int64_t place) {
+/* Where the code point that ends before a place begins; that place is not the first one. */
+static inline int64_t before_point(Text text, int64_t place) {
     while ((text[--place] & 0xC0) == 0x80) {
     }
-    return point_at(text, place);
+    return place;
 }
+
+static inline uint32_t point_before(Text text, int64_t place) { return point_at(text, before_point(text, place)); }
+
+static inline bool is_letter_or_digit(uint8_t byte) {
+    return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
+}
+
+static inline bool is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
 
 /* --- prose.c ------------------------------------------------------------------------------------------------------ */
 

@@ -16,13 +16,9 @@ const uint8_t WORTH_A_LOOK[256] = {
 
 static bool is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
 
-static bool is_name(uint8_t byte) {
-    return is_digit(byte) || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte == '_';
-}
+static bool is_name(uint8_t byte) { return is_letter_or_digit(byte) || byte == '_'; }
 
-static bool is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
-
-static bool is_sign(uint8_t byte) { return byte > ' ' && byte < 0x7F && (!is_name(byte) || byte == '_'); }
+static bool is_sign(uint8_t byte) { return byte > ' ' && byte < 0x7F && !is_letter_or_digit(byte); }
 
 static int64_t past_blanks(Text text, int64_t place, int64_t length) {
     while (place < length && is_blank(text[place])) place++;

@@ -5,10 +5,6 @@
 
 #include "markup.h"
 
-static bool is_name(uint8_t byte) {
-    return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
-}
-
 static bool has_room_for_a_run(Work *work) {
     if (work->run_count < work->run_room) return true;
     int64_t room = work->run_room ? 2 * work->run_room : 64;
@@ -36,7 +32,7 @@ static int64_t hide(Work *work, Text text, Span piece) {
 
 /* A lone underscore between ASCII letters or digits, as most of them are. */
 static bool is_in_name(Text text, int64_t place, int64_t length) {
-    return place > 0 && place + 1 < length && is_name(text[place - 1]) && is_name(text[place + 1]);
+    return place > 0 && place + 1 < length && is_letter_or_digit(text[place - 1]) && is_letter_or_digit(text[place + 1]);
 }
 
 /* Copies the text, hides what is no prose and notes the runs outside of it. False where there is no memory. */
