@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
 from nemocc_dask.tasks.languages import code_of
 from nemocc_dask.text.blanks import strip
-from nemocc_dask.text.engine import Frame, Mask, Positions, Texts, frames_of
+from nemocc_dask.text.engine import Frame, Frames, Mask, Positions, Texts, frames_of
 from nemocc_dask.text.layout import to_flags
 from nemocc_dask.text.pairs import BETWEEN_PAIRS, earned_pairs
 from nemocc_dask.text.plain_pairs import chosen_pairs
@@ -47,51 +47,53 @@ def postprocess(frame: Frame, task: Task, *, tokenizer: TokenCounter, seed: int 
     >>> outcome.stages[0].rejected, outcome.kept["rephrased"].str[:12].tolist()
     ({'marker_missing': 1}, ['Water boils '])
     """
-    answers = _cleaned(frame, task, tokenizer, seed)
+    sieve = _cleaned(frame, task, tokenizer, seed)
     if task.makes_documents:
-        return answers
-    results = join_answers(answers.kept, task, tokenizer) if task.joins_segments else answers.kept
-    frames = frames_of(results)
-    lengths = tokenizer.count(frames.host(frames.texts(results, task.output_field)))
-    results = frames.attach(results, {columns.REPHRASED_DOCUMENT_TOKENS: lengths})
-    sieve = Sieve(results, stage="filter_results", unit="results")
-    sieve.reject(lengths < task.min_result_tokens, "result_too_short")
-    joined = {"answers_joined": len(answers.kept)} if task.joins_segments else {}
-    return chained(answers, sieve.outcome(**joined))
+        return sieve.outcome()
+    if not task.joins_segments:
+        sieve.next_stage("filter_results", "results")
+        return _filtered(sieve, task, tokenizer)
+    answers = sieve.outcome()
+    results = Sieve(join_answers(answers.kept, task, tokenizer), stage="filter_results", unit="results")
+    return chained(answers, _filtered(results, task, tokenizer, answers_joined=len(answers.kept)))
+
+
+def _filtered(results: Sieve, task: Task, tokenizer: TokenCounter, **notes: int) -> Outcome:
+    """Stage `filter_results`: what is too short is dropped last."""
+    lengths = tokenizer.count(results.frames.host(results.texts(task.output_field)))
+    results.put(columns.REPHRASED_DOCUMENT_TOKENS, lengths)
+    results.reject(lengths < task.min_result_tokens, "result_too_short")
+    return results.outcome(**notes)
 
 
 # --- cleaning ---------------------------------------------------------------------------------------------------------
 
 
-def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None) -> Outcome:
+def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None) -> Sieve:
     """Stage `postprocess`: too long an answer is dropped first, then each step of the task runs."""
     frames = frames_of(frame)
-    lengths = tokenizer.count(frames.host(frames.texts(frame, task.output_field)))
-    if not task.makes_documents:
-        frame = frames.attach(frame, {columns.REPHRASED_SEGMENT_TOKENS: lengths})
+    answers = frames.texts(frame, task.output_field)
+    lengths = tokenizer.count(frames.host(answers))
     sieve = Sieve(frame, stage="postprocess", unit="answers")
-    sieve.reject(lengths > task.max_answer_tokens, "answer_too_long")
-    cleaning = Cleaning(sieve, task, seed)
+    if not task.makes_documents:
+        sieve.put(columns.REPHRASED_SEGMENT_TOKENS, lengths)
+    cleaning = Cleaning(sieve, task, seed, answers, frames)
+    cleaning.reject(lengths > task.max_answer_tokens, "answer_too_long")
     cleaning.reject(cleaning.blank(), "empty")
     for step in task.steps:
         CLEANING[step.name](cleaning, **step.options)
     cleaning.answers = cleaning.kernels.strip(cleaning.answers)
     cleaning.reject(cleaning.blank(), "empty_after_cleaning")
-    return cleaning.outcome()
+    sieve.put(task.output_field, cleaning.answers)
+    return sieve
 
 
 class Cleaning:
-    """What a step works on.
+    """What a step works on: `answers` is the output field of the rows that are left, as it now is."""
 
-    answers: the output field as it now is. It goes into the frame only where rows are dropped, and at the end: putting
-    it there after every step would cost more than some steps do.
-    """
-
-    def __init__(self, sieve: Sieve, task: Task, seed: int | None) -> None:
-        self.task, self.seed, self._sieve = task, seed, sieve
-        self.frames = frames_of(sieve.frame)
-        self.kernels: Any = self.frames.kernels
-        self.answers: Texts = self.frames.texts(sieve.frame, task.output_field)
+    def __init__(self, sieve: Sieve, task: Task, seed: int | None, answers: Texts, frames: Frames) -> None:
+        self.task, self.seed, self.answers, self._sieve = task, seed, answers, sieve
+        self.frames, self.kernels = frames, cast(Any, frames.kernels)
 
     @property
     def frame(self) -> Frame:
@@ -105,17 +107,9 @@ class Cleaning:
     def reject(self, doomed: Mask, reason: str) -> None:
         """Drop the rows where `doomed` is True."""
         if doomed.any():
-            self._put()
+            self._sieve.put(self.task.output_field, self.answers)
             self._sieve.reject(doomed, reason)
-            self.answers = self.frames.texts(self._sieve.frame, self.task.output_field)
-
-    def outcome(self) -> Outcome:
-        """What is left, and what was dropped."""
-        self._put()
-        return self._sieve.outcome()
-
-    def _put(self) -> None:
-        self._sieve.frame = self.frames.attach(self._sieve.frame, {self.task.output_field: self.answers})
+            self.answers = self.frames.pick(self.answers, np.flatnonzero(~doomed))
 
 
 def _remove_markdown(cleaning: Cleaning) -> None:

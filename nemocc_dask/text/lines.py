@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from nemocc_dask.errors import SettingError
 from nemocc_dask.text.blanks import is_blank, strip
-from nemocc_dask.text.layout import Flags, Integers, byte_table, bytes_at, joined, offsets_of, running_total, to_flags
+from nemocc_dask.text.layout import Flags, Integers, joined, running_total, to_flags
 from nemocc_dask.text.patterns import any_case, matches
 from nemocc_dask.text.segments import split
 
@@ -38,7 +38,7 @@ def remove_lines(texts: pa.LargeStringArray, pattern: str) -> pa.LargeStringArra
     wanted = touched[rows] & ~unwanted
     bounds = running_total(np.bincount(rows[wanted], minlength=len(texts))[touched])
     kept = lines.filter(pa.array(wanted))
-    stays = without_blank_ends(~are_written(kept), bounds)
+    stays = without_blank_ends(to_flags(is_blank(kept)), bounds)
     if not stays.all():
         kept, bounds = kept.filter(pa.array(stays)), running_total(stays)[bounds]
     return pc.replace_with_mask(texts, pa.array(touched), joined(kept, bounds, "\n"))
@@ -78,20 +78,3 @@ def without_blank_ends(blank: Flags, bounds: Integers) -> Flags:
     all_blank = (written_before[begins] == written_before[ends]) & (ends - begins > 1)
     stays[ends[all_blank] - 1] = True
     return stays
-
-
-def are_written(lines: pa.LargeStringArray) -> Flags:
-    """False where a line has nothing but white space; most lines tell by their first byte.
-
-    >>> are_written(pa.array(["a", " b", " ", ""], pa.large_string())).tolist()
-    [True, True, False, False]
-    """
-    written = _IS_SIGN[bytes_at(lines, 0)]
-    unsure = ~written & (np.diff(offsets_of(lines)) > 0)
-    if unsure.any():
-        written[unsure] = ~to_flags(is_blank(lines.filter(pa.array(unsure))))
-    return written
-
-
-_IS_SIGN = byte_table(range(0x21, 0x80))
-"""ASCII that is no white space. Which characters beyond it are is not asked of a byte."""

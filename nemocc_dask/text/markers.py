@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from nemocc_dask.errors import SettingError
 from nemocc_dask.text.blanks import strip
+from nemocc_dask.text.native.library import shortened
 from nemocc_dask.text.patterns import SPACE, any_case, matches, until_settled
 
 _BLANK = f"[{SPACE}]*"
@@ -41,11 +42,7 @@ def remove_quotation(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     >>> remove_quotation(pa.array([' “All of it.”', '"A" and "B"', None], pa.large_string())).to_pylist()
     ['All of it.', '"A" and "B"', None]
     """
-    return until_settled(texts, _without_ends, applies=partial(matches, pattern=QUOTATION))
-
-
-def _without_ends(texts: pa.LargeStringArray) -> pa.LargeStringArray:
-    return strip(pc.utf8_slice_codeunits(strip(texts), start=1, stop=-1))
+    return shortened("nemocc_without_quotation", texts)
 
 
 _EMPHASIS = "[*_]+"
@@ -110,22 +107,28 @@ def slice_after_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStrin
     ['Iron rusts.', 'Iron.']
     """
     return until_settled(
-        texts, partial(_without_marker, marker=marker), applies=partial(starts_with_marker, marker=marker)
+        _without_plain_marker(texts, marker),
+        partial(_without_dressed_marker, marker=marker),
+        applies=partial(starts_with_marker, marker=marker),
     )
 
 
-def _without_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStringArray:
+def _without_plain_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStringArray:
+    """What follows a marker that nothing is wrapped round, however often it is said."""
+    words = " ".join(marker.strip().removesuffix(":").split())
+    if words.isascii() and words[:1].isalnum():
+        return shortened("nemocc_after_marker", texts, words.lower().encode(), marker.strip().endswith(":"))
     undressed = f"^{_HEADING}{''.join(_words_and_colon(marker))}"
-    without = pc.replace_substring_regex(texts, undressed, "")
-    rest, dressed = strip(without), pc.equal(pc.binary_length(without), pc.binary_length(texts))
-    if not dressed.true_count:  # as a rule: emphasis goes before, and the pattern of all dresses takes 3 ms to compile
-        return rest
-    return pc.replace_with_mask(rest, dressed, _without_dressed_marker(texts.filter(dressed), marker))
+    return until_settled(
+        texts,
+        lambda rows: strip(pc.replace_substring_regex(rows, undressed, "")),
+        applies=partial(matches, pattern=undressed),
+    )
 
 
 def _without_dressed_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStringArray:
     rest = pc.replace_substring_regex(texts, _dressed_marker(marker), r"\1\2\3\4\5\6\7\8\9")
-    return pc.if_else(pc.equal(rest, texts), texts, strip(rest))
+    return _without_plain_marker(pc.if_else(pc.equal(rest, texts), texts, strip(rest)), marker)
 
 
 def _dressed_marker(marker: str) -> str:

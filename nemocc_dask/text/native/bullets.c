@@ -15,26 +15,10 @@ typedef struct {
 
 /* --- pieces of lines ---------------------------------------------------------------------------------------------- */
 
-static int64_t past_space(const List *list, int64_t place, int64_t end) {
-    while (place < end && list->classes[point_at(list->text, place)] & SPACE) place = after_point(list->text, place);
-    return place < end ? place : end;
-}
-
-static Span stripped(const List *list, Span part) {
-    part.begin = past_space(list, part.begin, part.end);
-    while (part.end > part.begin && list->classes[point_before(list->text, part.end)] & SPACE)
-        part.end = before_point(list->text, part.end);
-    return part;
-}
-
-static bool begins_with(Text text, Span part, const char *bytes) {
-    size_t size = strlen(bytes);
-    return part.end - part.begin >= (int64_t)size && memcmp(text + part.begin, bytes, size) == 0;
-}
-
+/* Past one of some characters; 0 where the part, which is not empty, begins with none of them. */
 static int64_t past_any(Text text, Span part, const char *const *some) {
     for (; *some; some++)
-        if (begins_with(text, part, *some)) return part.begin + (int64_t)strlen(*some);
+        if ((uint8_t)**some == text[part.begin] && begins_with(text, part, *some)) return part.begin + (int64_t)strlen(*some);
     return 0;
 }
 
@@ -51,16 +35,16 @@ static int64_t past_bullet(const List *list, Span part) {
     static const char *const DOTS[] = {"•", "▪", "◦", "‣", NULL}, *const DASHES[] = {"-", "*", "+", "–", "—", "·", NULL};
     if (part.begin == part.end) return 0;
     int64_t end = past_any(list->text, part, DOTS);
-    if (end) return past_space(list, end, part.end);
+    if (end) return past_space(list->text, end, part.end, list->classes);
     end = past_any(list->text, part, DASHES);
     if (!end) end = past_number(list->text, part);
-    int64_t bare = end ? past_space(list, end, part.end) : 0;
+    int64_t bare = end ? past_space(list->text, end, part.end, list->classes) : 0;
     return bare > end || end == part.end ? bare : 0;
 }
 
 /* Past all bullets that a line begins with; where it begins where it has none. */
 static int64_t past_bullets(const List *list, Span line) {
-    int64_t bare = line.begin, next = past_bullet(list, (Span){past_space(list, line.begin, line.end), line.end});
+    int64_t bare = line.begin, next = past_bullet(list, (Span){past_space(list->text, line.begin, line.end, list->classes), line.end});
     while (next) {
         bare = next;
         next = past_bullet(list, (Span){bare, line.end});
@@ -92,29 +76,11 @@ static bool is_sentence(Text text, Span fact) {
     return ends_with(text, fact, STOPS, CLOSING);
 }
 
-/* Past words in any letter case, with any space where they have one; 0 where others stand there. */
-static int64_t past_words(const List *list, Span part, const char *words) {
-    int64_t place = part.begin;
-    for (; *words; words++) {
-        uint8_t byte = place < part.end ? list->text[place] : 0;
-        if (*words == ' ') {
-            int64_t end = past_space(list, place, part.end);
-            if (end == place) return 0;
-            place = end;
-        } else if ((byte >= 'A' && byte <= 'Z' ? byte + ('a' - 'A') : byte) == (uint8_t)*words) {
-            place++;
-        } else {
-            return 0;
-        }
-    }
-    return place;
-}
-
 static bool is_preamble(const List *list, Span fact) {
     static const char *const OPENINGS[] = {"here is", "here are", "here's", "here’s", "sure", "below", "the following"};
     while (fact.begin < fact.end && strchr("*_# ", list->text[fact.begin]) && list->text[fact.begin]) fact.begin++;
     for (size_t each = 0; each < sizeof OPENINGS / sizeof *OPENINGS; each++) {
-        int64_t end = past_words(list, fact, OPENINGS[each]);
+        int64_t end = past_words(list->text, fact, OPENINGS[each], list->classes);
         if (end && (end == fact.end || !is_letter_or_digit(list->text[end]))) return true;
     }
     return false;
@@ -167,10 +133,10 @@ static void normalize(List *list, int64_t length) {
     list->row = list->fact = list->written;
     for (Span line = {0, -1}; line.end < length;) {
         line = line_at(list->text, line.end + 1, length);
-        bool indented = past_space(list, line.begin, line.end) > line.begin;
+        bool indented = past_space(list->text, line.begin, line.end, list->classes) > line.begin;
         int64_t past = past_bullets(list, line);
         bool bulleted = past > line.begin;
-        Span bare = stripped(list, (Span){past, line.end});
+        Span bare = stripped(list->text, (Span){past, line.end}, list->classes);
         if (bare.begin == bare.end && !bulleted) continue;
         if (is_first || bulleted || !has_bullets || !indented) {
             if (!is_first) end_fact(list);

@@ -36,18 +36,19 @@ def _opened(path: Path, interface: int) -> ctypes.CDLL:
 _LIBRARY = _opened(PATH, INTERFACE)
 
 
-def shortened(name: str, texts: pa.LargeStringArray) -> pa.LargeStringArray:
+def shortened(name: str, texts: pa.LargeStringArray, *others: bytes | int) -> pa.LargeStringArray:
     """The texts as a function of the library makes them, none of them longer; nulls stay null.
 
     name: of a function that takes the bytes of all texts, their offsets, how many they are, where to put bytes and
-    offsets of what it makes of them, and the classes of characters. It gives 0, or something else where there is no
-    memory, which raises MemoryError.
+    offsets of what it makes of them, the classes of characters, and the others. It gives 0, or something else where
+    there is no memory, which raises MemoryError.
     """
     data, offsets = bytes_of(texts), offsets_of(texts) - offsets_of(texts)[0]
     made, bounds = np.empty(len(data), np.uint8), np.empty(len(offsets), np.int64)
     function = getattr(_LIBRARY, name)
-    function.argtypes = [_POINTER, _POINTER, ctypes.c_int64, _POINTER, _POINTER, _POINTER]
-    if function(_at(data), _at(offsets), len(texts), _at(made), _at(bounds), _at(TABLE)):
+    of_others = [ctypes.c_char_p if isinstance(other, bytes) else ctypes.c_int64 for other in others]
+    function.argtypes = [_POINTER, _POINTER, ctypes.c_int64, _POINTER, _POINTER, _POINTER, *of_others]
+    if function(_at(data), _at(offsets), len(texts), _at(made), _at(bounds), _at(TABLE), *others):
         raise MemoryError(f"There is no memory for {len(data)} bytes of text and as much beside it.")
     if bounds[-1] == len(data):
         return texts

@@ -82,11 +82,26 @@ static inline int64_t before_point(Text text, int64_t place) {
 
 static inline uint32_t point_before(Text text, int64_t place) { return point_at(text, before_point(text, place)); }
 
+static inline int64_t past_space(Text text, int64_t place, int64_t end, Classes classes) {
+    while (place < end && classes[point_at(text, place)] & SPACE) place = after_point(text, place);
+    return place < end ? place : end;
+}
+
 static inline bool is_letter_or_digit(uint8_t byte) {
     return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z');
 }
 
 static inline bool is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
+
+/* --- ends.c ------------------------------------------------------------------------------------------------------- */
+
+/* Without space at both ends. */
+Span stripped(Text text, Span part, Classes classes);
+
+/* Past words in any letter case, given in small letters, with any space where they have one; 0 where others stand there. */
+int64_t past_words(Text text, Span part, const char *words, Classes classes);
+
+bool begins_with(Text text, Span part, const char *bytes);
 
 /* --- prose.c ------------------------------------------------------------------------------------------------------ */
 
