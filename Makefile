@@ -32,6 +32,7 @@ test-gpu: driver $(GPU_VENV)/.gpu
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror nemocc_dask/text/native/*.[ch]
 	$(BIN)/mypy
 
 bench: $(VENV)/.test

@@ -16,7 +16,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 NATIVE = Path("nemocc_dask", "text", "native")
 LIBRARY = NATIVE / "_native.so"
-FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC")
+FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden")
 FETCHED = [sys.executable, "-m", "ziglang", "cc"]
 """A whole C compiler as a package, for machines without one."""
 

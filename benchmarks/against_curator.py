@@ -128,12 +128,12 @@ def preprocessing(bench: Bench, documents: Documents, compared: Sequence[Compare
     rows = []
     alone_s, once_s = bench.gigatoken_s(documents.frame), bench.tokenizing_s(documents.frame)
     for task, turns in ((one.task, one.turns) for one in compared):
-        seconds = turns.theirs_s, documents.megabytes / turns.theirs_s, turns.ours_s, documents.megabytes / turns.ours_s
+        seconds = turns.theirs_s, documents.megabytes / turns.theirs_s, turns.new_s, documents.megabytes / turns.new_s
         theirs = "-" if turns.theirs is None else len(turns.theirs)
         counts = bench.counts_off(turns.theirs), bench.counts_off(turns.ours)
         rows.append(
             (
-                *(task.name, *seconds, turns.ratio, turns.ours_s / alone_s, turns.again_s),
+                *(task.name, *seconds, turns.theirs_s / turns.new_s, turns.new_s / alone_s, turns.met_s),
                 *(theirs, len(turns.ours), *counts, len(turns.crashes)),
             )
         )
@@ -157,25 +157,27 @@ def postprocessing(answers: dict[str, list[pd.DataFrame]], compared: Sequence[Co
     turns = {one.task.name: one.turns for one in compared if one.step == "results"}
     rows = [
         (
-            name, sum(map(len, answers[name])), one.theirs_s, one.ours_s, one.ratio, one.again_s, one.ratio_again,
-            "-" if one.theirs is None else len(one.theirs), len(one.ours), len(one.crashes),
+            *(name, sum(map(len, answers[name])), *_ratios(one.theirs_s, one.met_s, one.new_s)),
+            *("-" if one.theirs is None else len(one.theirs), len(one.ours), len(one.crashes)),
         )
         for name, one in turns.items()
-    ]  # fmt: skip
-    theirs_s, ours_s, again_s = (
-        sum(getattr(one, name) for one in turns.values()) for name in ("theirs_s", "ours_s", "again_s")
-    )
-    every = sum(row[1] for row in rows)
+    ]
+    every_s = (sum(getattr(one, name) for one in turns.values()) for name in ("theirs_s", "met_s", "new_s"))
     return Table(
         "Postprocessing against NeMo Curator",
-        "The same answers of the simulated endpoint, to this package's prompts; one core, tokenizers that have met no "
-        "word yet; again: with one that has. Results of paraphrasing are documents.",
+        "The same answers of the simulated endpoint, to this package's prompts; one core. Tokenizers that have encoded "
+        "the source texts, as they have in a job when answers come, on both sides; new: here with one that has met no "
+        "word yet. Results of paraphrasing are documents.",
         (
-            *("task", "answers", "Curator, s", "here, s", "ratio", "here again, s", "ratio again"),
+            *("task", "answers", "Curator, s", "here, s", "ratio", "here new, s", "ratio new"),
             *("Curator's results", "results here", "crashed"),
         ),
-        [*rows, ("together", every, theirs_s, ours_s, theirs_s / ours_s, again_s, theirs_s / again_s, "", "", "")],
+        [*rows, ("together", sum(row[1] for row in rows), *_ratios(*every_s), "", "", "")],
     )
+
+
+def _ratios(theirs_s: float, met_s: float, new_s: float) -> tuple[float, ...]:
+    return theirs_s, met_s, theirs_s / met_s, new_s, theirs_s / new_s
 
 
 def sameness(compared: Sequence[Compared]) -> Table:

@@ -16,7 +16,7 @@ from answer_differences import Answering, compare_answers
 from corpus import Documents
 from curator_process import Curator, task_order
 from differences import Comparison, Habit, example
-from measure import Taken, measure
+from measure import measure
 from pair_choices import Choices, Choosing, compare_choices
 from segment_differences import HABITS as OF_SEGMENTS
 from segment_differences import Segmenting, compare_segments
@@ -34,25 +34,17 @@ Work = Callable[[pd.DataFrame, TokenCounter], pd.DataFrame]
 class Turns(NamedTuple):
     """Median seconds of both sides, and what each made. Without Curator its seconds are NaN and its rows None.
 
-    ours_s, theirs_s: with a tokenizer that has met no word yet. again_s: ours with one that has met them all.
+    new_s: ours with a tokenizer that has met no word yet. met_s: with one that has counted the source texts, as in
+    a job when answers come. theirs_s: with a new one for preprocessing, with one that has encoded the source texts for
+    postprocessing.
     """
 
-    ours_s: float
-    again_s: float
+    new_s: float
+    met_s: float
     theirs_s: float
     ours: pd.DataFrame
     theirs: pd.DataFrame | None
     crashes: Sequence[str]
-
-    @property
-    def ratio(self) -> float:
-        """Curator's seconds to ours."""
-        return self.theirs_s / self.ours_s
-
-    @property
-    def ratio_again(self) -> float:
-        """Curator's seconds to ours with a tokenizer that has met the words, as it has in a job when answers come."""
-        return self.theirs_s / self.again_s
 
 
 class Bench:
@@ -65,19 +57,20 @@ class Bench:
         tokenizers.hugging_face.save_pretrained(folder / "tokenizer")
 
     def take_turns(self, do: str, task: Task, frames: list[pd.DataFrame], work: Work) -> Turns:
-        """Both sides on the same frames, as often as is to be repeated, each time with a tokenizer that is new."""
-        ours, again, answers = [], [], []
+        """Both sides on the same frames, as often as is to be repeated."""
+        new, met, answers = [], [], []
+        sources = pa.array(pd.concat(frames)["text"].tolist(), pa.large_string())
         for _ in range(self.repeats):
             if self.side is not None:
                 answers.append(self.ask(do, task, frames))
-            counter = self.tokenizers.new()
-            ours.append(_timed(work, frames, counter))
-            again.append(_timed(work, frames, counter))
+            new.append(_seconds(work, frames, self.tokenizers.new()))
+            self.tokenizers.new().count(sources)
+            met.append(_seconds(work, frames, self.counter))
         return Turns(
-            ours_s=median(taken.wall_s for taken in ours),
-            again_s=median(taken.wall_s for taken in again),
+            new_s=median(new),
+            met_s=median(met),
             theirs_s=median(answer["seconds"] for answer in answers) if answers else float("nan"),
-            ours=pd.concat(ours[-1].result),
+            ours=pd.concat(work(frame, self.counter) for frame in frames),
             theirs=self.made(do, task) if answers else None,
             crashes=answers[-1]["crashes"] if answers else [],
         )
@@ -135,8 +128,9 @@ class Bench:
         return int((segments["segment_token_count"].to_numpy() != true).sum())
 
 
-def _timed(work: Work, frames: list[pd.DataFrame], counter: TokenCounter) -> Taken:
-    return measure(1, lambda _: [work(frame, counter) for frame in frames])
+def _seconds(work: Work, frames: list[pd.DataFrame], counter: TokenCounter) -> float:
+    """What is made is let go of: a job has written it when the next partition comes, and the other side does so too."""
+    return measure(1, lambda _: [work(frame, counter) for frame in frames]).wall_s
 
 
 class Compared(NamedTuple):

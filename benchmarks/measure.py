@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import statistics
 import time
@@ -21,11 +22,14 @@ class Taken(NamedTuple):
 def measure(repeats: int, work: Callable[[Any], Any], *, prepare: Callable[[], Any] = lambda: None) -> Taken:
     """Do the work some times and take the medians. What `prepare` returns is handed to the work; it is not timed.
 
-    CPU seconds are those of all threads of this process.
+    CPU seconds are those of all threads of this process. What a benchmark has made before is not looked through for
+    garbage meanwhile: a process that does nothing but the work would not have it.
     """
     walls, cpus, result = [], [], None
     for _ in range(repeats):
         prepared = prepare()
+        gc.collect()
+        gc.freeze()
         wall, cpu = time.perf_counter(), time.process_time()
         result = work(prepared)
         walls.append(time.perf_counter() - wall)

@@ -1,11 +1,13 @@
 """All text kernels on cuDF's columns, under the names and with the results of those in `text.arrow`.
 
 A column of text is a `cudf.Series` and stays on the GPU; flags, positions and token counts are numpy arrays, as
-tokens are counted on the host anyway. What leaves the device is text that only Arrow can treat exactly, and no more of
-it than need be:
+tokens are counted on the host anyway. What leaves the device is text that only the host can treat exactly, and no more
+of it than need be:
 
-- `remove_markdown` and markers in emphasis or quotation marks (`slice_after_marker`): what their patterns capture
-  decides, and that depends on which of several matches an engine prefers. Only rows that have such signs leave.
+- `remove_markdown`: what is emphasis depends on pairs of signs and on all that stands between. Only rows that have such
+  signs leave.
+- Markers in emphasis or quotation marks (`slice_after_marker`): what their patterns capture decides, and that depends
+  on which of several matches an engine prefers. Only rows that begin with one leave.
 - `split_overlong`: only rows over the budget leave; their pieces are counted on the host.
 - `remove_lines` with somebody's pattern that cuDF might read otherwise than RE2 (`device.patterns.reads_alike`).
 """

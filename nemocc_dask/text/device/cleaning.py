@@ -18,7 +18,7 @@ _MARKUP_HAS = ("*", "_", "](")
 
 
 def remove_markdown(on: Columns, texts: Texts) -> Texts:
-    """Without emphasis and links. Rows that might have some go through Arrow: what the pattern captures decides."""
+    """Without emphasis and links. Rows that might have some go through the host: whole texts decide."""
     might = np.zeros(len(texts), dtype=np.bool_)
     for sign in _MARKUP_HAS:
         might |= on.contains(texts, sign)

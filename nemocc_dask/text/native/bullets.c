@@ -18,7 +18,8 @@ typedef struct {
 /* Past one of some characters; 0 where the part, which is not empty, begins with none of them. */
 static int64_t past_any(Text text, Span part, const char *const *some) {
     for (; *some; some++)
-        if ((uint8_t)**some == text[part.begin] && begins_with(text, part, *some)) return part.begin + (int64_t)strlen(*some);
+        if ((uint8_t)**some == text[part.begin] && begins_with(text, part, *some))
+            return part.begin + (int64_t)strlen(*some);
     return 0;
 }
 
@@ -32,7 +33,8 @@ static int64_t past_number(Text text, Span part) {
 /* Past a bullet and the space behind it; 0 where there is none. Dashes and numbers begin facts too (-5 °C, 1.5 million):
    as bullets these need space behind them, or the end of the line. */
 static int64_t past_bullet(const List *list, Span part) {
-    static const char *const DOTS[] = {"•", "▪", "◦", "‣", NULL}, *const DASHES[] = {"-", "*", "+", "–", "—", "·", NULL};
+    static const char *const DOTS[] = {"•", "▪", "◦", "‣", NULL}, *const DASHES[] = {"-", "*", "+", "–",
+                                                                                     "—", "·", NULL};
     if (part.begin == part.end) return 0;
     int64_t end = past_any(list->text, part, DOTS);
     if (end) return past_space(list->text, end, part.end, list->classes);
@@ -44,7 +46,8 @@ static int64_t past_bullet(const List *list, Span part) {
 
 /* Past all bullets that a line begins with; where it begins where it has none. */
 static int64_t past_bullets(const List *list, Span line) {
-    int64_t bare = line.begin, next = past_bullet(list, (Span){past_space(list->text, line.begin, line.end, list->classes), line.end});
+    int64_t bare = line.begin,
+            next = past_bullet(list, (Span){past_space(list->text, line.begin, line.end, list->classes), line.end});
     while (next) {
         bare = next;
         next = past_bullet(list, (Span){bare, line.end});
@@ -57,7 +60,7 @@ static int64_t past_bullets(const List *list, Span line) {
 /* Whether a text ends with one of some characters, behind which any number of others may stand. */
 static bool ends_with(Text text, Span part, const char *const *some, const char *const *others) {
     while (part.begin < part.end) {
-        Span last = {before_point(text, part.end), part.end};
+        Span last = {before_point(text, part.end, part.begin), part.end};
         if (past_any(text, last, some)) return true;
         if (!past_any(text, last, others)) return false;
         part.end = last.begin;
@@ -152,8 +155,8 @@ static void normalize(List *list, int64_t length) {
 
 /* The lists, one fact a line, end to end in `made`, which has room for them as they are; `nemocc_without_markup` says
    what the others are. Gives 0. */
-int nemocc_normalize_bullets(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made, int64_t *bounds,
-                             Classes classes) {
+CALLED_BY_PYTHON int nemocc_normalize_bullets(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made,
+                                              int64_t *bounds, Classes classes) {
     List list = {.classes = classes, .made = made};
     bounds[0] = 0;
     for (int64_t row = 0; row < rows; row++) {

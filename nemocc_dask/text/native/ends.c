@@ -6,7 +6,8 @@
 
 Span stripped(Text text, Span part, Classes classes) {
     part.begin = past_space(text, part.begin, part.end, classes);
-    while (part.end > part.begin && classes[point_before(text, part.end)] & SPACE) part.end = before_point(text, part.end);
+    while (part.end > part.begin && classes[point_before(text, part.end, part.begin)] & SPACE)
+        part.end = before_point(text, part.end, part.begin);
     return part;
 }
 
@@ -48,8 +49,8 @@ static int64_t past_marker(Text text, Span part, const char *words, bool has_col
 
 /* What follows the marker, without space at its ends; texts without the marker as they are. A marker said twice goes
    twice. words: its words in small ASCII letters, one space between two, and a colon at the end if it has one. */
-int nemocc_after_marker(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made, int64_t *bounds,
-                        Classes classes, const char *words, int64_t has_colon) {
+CALLED_BY_PYTHON int nemocc_after_marker(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made,
+                                         int64_t *bounds, Classes classes, const char *words, int64_t has_colon) {
     bounds[0] = 0;
     for (int64_t row = 0; row < rows; row++) {
         Span part = {offsets[row], offsets[row + 1]};
@@ -69,8 +70,10 @@ static bool is_enclosed(Text text, Span part, const char *opening, const char *c
     if (!begins_with(text, part, opening)) return false;
     int depth = 0;
     for (int64_t place = part.begin; place < part.end; place = after_point(text, place)) {
-        if (begins_with(text, (Span){place, part.end}, opening)) depth++;
-        else if (begins_with(text, (Span){place, part.end}, closing)) depth--;
+        if (begins_with(text, (Span){place, part.end}, opening))
+            depth++;
+        else if (begins_with(text, (Span){place, part.end}, closing))
+            depth--;
         if (depth > DEEPEST) return false;
         if (!depth) return after_point(text, place) == part.end;
     }
@@ -82,17 +85,21 @@ static bool is_straightly_enclosed(Text text, Span part, Classes classes) {
     if (part.end - part.begin < 2 || text[part.begin] != '"' || text[part.end - 1] != '"') return false;
     for (int64_t place = part.begin + 1; place < part.end - 1; place++) {
         if (text[place] != '"') continue;
-        bool opens = place > part.begin + 1 && (text[place - 1] == '(' || classes[point_before(text, place)] & SPACE);
+        bool opens = place > part.begin + 1 &&
+                     (text[place - 1] == '(' || classes[point_before(text, place, part.begin)] & SPACE);
         const uint8_t *closing = memchr(text + place + 1, '"', (size_t)(part.end - place - 2));
         if (!opens || !closing || closing == text + place + 1) return false;
-        if (classes[point_at(text, place + 1)] & SPACE || classes[point_before(text, closing - text)] & SPACE) return false;
+        if (classes[point_at(text, place + 1)] & SPACE ||
+            classes[point_before(text, closing - text, part.begin)] & SPACE)
+            return false;
         place = closing - text;
     }
     return true;
 }
 
 static bool is_quotation(Text text, Span part, Classes classes) {
-    static const char *const PAIRS[][2] = {{"“", "”"}, {"«", "»"}, {"»", "«"}, {"„", "“"}, {"„", "”"}, {"「", "」"}, {"『", "』"}};
+    static const char *const PAIRS[][2] = {{"“", "”"}, {"«", "»"},   {"»", "«"},  {"„", "“"},
+                                           {"„", "”"}, {"「", "」"}, {"『", "』"}};
     if (is_straightly_enclosed(text, part, classes)) return true;
     if (part.begin == part.end || text[part.begin] < 0x80) return false;
     for (size_t each = 0; each < sizeof PAIRS / sizeof *PAIRS; each++)
@@ -101,13 +108,14 @@ static bool is_quotation(Text text, Span part, Classes classes) {
 }
 
 /* What quotation marks enclose, without space at its ends; texts that none enclose as they are. */
-int nemocc_without_quotation(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made, int64_t *bounds,
-                             Classes classes) {
+CALLED_BY_PYTHON int nemocc_without_quotation(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made,
+                                              int64_t *bounds, Classes classes) {
     bounds[0] = 0;
     for (int64_t row = 0; row < rows; row++) {
         Span part = {offsets[row], offsets[row + 1]}, bare = stripped(data, part, classes);
         while (is_quotation(data, bare, classes)) {
-            bare = stripped(data, (Span){after_point(data, bare.begin), before_point(data, bare.end)}, classes);
+            bare = stripped(data, (Span){after_point(data, bare.begin), before_point(data, bare.end, bare.begin)},
+                            classes);
             part = bare;
         }
         bounds[row + 1] = keep(made, bounds[row], data, part);

@@ -1,3 +1,5 @@
 /* What Python asks when it opens the library: which of several versions of these sources it was built from. */
 
-int nemocc_interface(void) { return 1; }
+#include "markup.h"
+
+CALLED_BY_PYTHON int nemocc_interface(void) { return 1; }

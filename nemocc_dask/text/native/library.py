@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from nemocc_dask.text.layout import bytes_of, offsets_of
+from nemocc_dask.text.layout import Bytes, bytes_of, offsets_of
 from nemocc_dask.text.native.characters import TABLE
 
 PATH = Path(__file__).with_name("_native.so")
@@ -43,7 +43,7 @@ def shortened(name: str, texts: pa.LargeStringArray, *others: bytes | int) -> pa
     offsets of what it makes of them, the classes of characters, and the others. It gives 0, or something else where
     there is no memory, which raises MemoryError.
     """
-    data, offsets = bytes_of(texts), offsets_of(texts) - offsets_of(texts)[0]
+    data, offsets = _readable(bytes_of(texts)), offsets_of(texts) - offsets_of(texts)[0]
     made, bounds = np.empty(len(data), np.uint8), np.empty(len(offsets), np.int64)
     function = getattr(_LIBRARY, name)
     of_others = [ctypes.c_char_p if isinstance(other, bytes) else ctypes.c_int64 for other in others]
@@ -54,6 +54,12 @@ def shortened(name: str, texts: pa.LargeStringArray, *others: bytes | int) -> pa
         return texts
     short = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(bounds), pa.py_buffer(made[: bounds[-1]]))
     return short if not texts.null_count else pc.if_else(texts.is_valid(), short, texts)
+
+
+def _readable(data: Bytes) -> Bytes:
+    """The same bytes; if they end within a character, as no text should, there are others behind that may be read."""
+    is_whole = not len(data) or (data[-1] < 0xC0 and (len(data) == 1 or data[-2] < 0xE0))
+    return data if is_whole else np.append(data, np.zeros(2, np.uint8))[: len(data)]
 
 
 _POINTER = ctypes.c_void_p

@@ -50,7 +50,8 @@ static int64_t past_place(Text text, int64_t place, int64_t length, bool *is_nea
     while (place < length && !is_blank(text[place]) && !strchr("\n)<>", text[place])) {
         if (text[place] == '(') {
             int64_t end = place + 1;
-            while (end < length && !is_blank(text[end]) && text[end] != '\n' && text[end] != '(' && text[end] != ')') end++;
+            while (end < length && !is_blank(text[end]) && text[end] != '\n' && text[end] != '(' && text[end] != ')')
+                end++;
             if (end == length || text[end] != ')') return place;
             place = end + 1;
         } else {

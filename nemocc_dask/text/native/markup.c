@@ -31,8 +31,8 @@ static int64_t settle(Work *work, uint8_t *text, int64_t length) {
 
    offsets: rows + 1, where each text begins in `data`, and where the last one ends. bounds: the same of `made`.
    Gives 0, or -1 where there is no memory. */
-int nemocc_without_markup(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made, int64_t *bounds,
-                          Classes classes) {
+CALLED_BY_PYTHON int nemocc_without_markup(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made,
+                                           int64_t *bounds, Classes classes) {
     Work work = {.classes = classes};
     int64_t longest = 0;
     for (int64_t row = 0; row < rows; row++)

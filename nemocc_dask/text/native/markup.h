@@ -10,10 +10,17 @@
 #include <stdint.h>
 #include <string.h>
 
+/* What Python calls; nothing else of the library is seen from outside. */
+#ifdef _WIN32
+#define CALLED_BY_PYTHON __declspec(dllexport)
+#else
+#define CALLED_BY_PYTHON __attribute__((visibility("default")))
+#endif
+
 typedef const uint8_t *Text;
 
 /* Which characters are in which class: one entry for each code point of 16 bits, a bit for each class. Filled by
-   `classes.py`, in this order. */
+   `characters.py`, in this order. */
 enum Class {
     SPACE = 1 << 0,
     LETTER = 1 << 1,     /* of scripts that put space between words */
@@ -73,14 +80,16 @@ static inline uint32_t point_at(Text text, int64_t place) {
     return 0xFFFF;
 }
 
-/* Where the code point that ends before a place begins; that place is not the first one. */
-static inline int64_t before_point(Text text, int64_t place) {
-    while ((text[--place] & 0xC0) == 0x80) {
-    }
+/* Where the code point that ends before a place begins; that place is behind `first`, where a text begins. */
+static inline int64_t before_point(Text text, int64_t place, int64_t first) {
+    place--;
+    while (place > first && (text[place] & 0xC0) == 0x80) place--;
     return place;
 }
 
-static inline uint32_t point_before(Text text, int64_t place) { return point_at(text, before_point(text, place)); }
+static inline uint32_t point_before(Text text, int64_t place, int64_t first) {
+    return point_at(text, before_point(text, place, first));
+}
 
 static inline int64_t past_space(Text text, int64_t place, int64_t end, Classes classes) {
     while (place < end && classes[point_at(text, place)] & SPACE) place = after_point(text, place);
@@ -98,7 +107,7 @@ static inline bool is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; 
 /* Without space at both ends. */
 Span stripped(Text text, Span part, Classes classes);
 
-/* Past words in any letter case, given in small letters, with any space where they have one; 0 where others stand there. */
+/* Past words in any letter case, given in small letters, with any space where they have one; 0 where others stand. */
 int64_t past_words(Text text, Span part, const char *words, Classes classes);
 
 bool begins_with(Text text, Span part, const char *bytes);
@@ -148,18 +157,18 @@ enum { LONGEST_RUN = 3 }; /* more signs are a rule, or a gap to fill in */
 enum Role {
     OPENS = 1,
     CLOSES = 2,
-    CLOSES_WORD = 4,   /* bold in the middle of a word: `**API**s` */
-    CLOSES_WORDS = 8,  /* only what has several words, for one would be a file's name: `*foo*.txt` */
-    BEGINS_WORD = 16,  /* space, a bracket or a quotation mark precedes it */
+    CLOSES_WORD = 4,  /* bold in the middle of a word: `**API**s` */
+    CLOSES_WORDS = 8, /* only what has several words, for one would be a file's name: `*foo*.txt` */
+    BEGINS_WORD = 16, /* space, a bracket or a quotation mark precedes it */
     MAY_HAVE_ROLE = 32,
 };
 
 typedef struct {
-    int64_t begin, end;      /* of all signs that stood there */
-    int64_t from, to;        /* of those that are left */
+    int64_t begin, end; /* of all signs that stood there */
+    int64_t from, to;   /* of those that are left */
     int64_t line;
-    int64_t before, after;   /* the runs of its sign that stand beside it; -1 where there is none */
-    int64_t round;           /* of the last time it was noted as worth trying */
+    int64_t before, after; /* the runs of its sign that stand beside it; -1 where there is none */
+    int64_t round;         /* of the last time it was noted as worth trying */
     uint32_t point_before, point_after, point_beyond;
     uint8_t sign, roles;
 } Run;

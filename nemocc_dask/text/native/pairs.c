@@ -15,7 +15,8 @@ static bool is_pair(const Work *work, const Run *opening, const Run *closing) {
     if (in_word && !(closing->roles & CLOSES_WORD && opening->roles & BEGINS_WORD && first == second)) return false;
     int64_t begin = opening->to, end = closing->from;
     if (opening->sign == '_')
-        return may_be_emphasised(work->hidden, begin, end, strong ? TWO_WORDS : UNDERSCORED, work->classes, work->reach);
+        return may_be_emphasised(work->hidden, begin, end, strong ? TWO_WORDS : UNDERSCORED, work->classes,
+                                 work->reach);
     if (closing->roles & CLOSES_WORDS && !has_space(work->hidden, begin, end, work->classes)) return false;
     if (strong && in_word) return is_word(work->hidden, begin, end, work->classes);
     return may_be_emphasised(work->hidden, begin, end, strong ? BOLD : STARRED, work->classes, work->reach);
@@ -104,5 +105,7 @@ static int64_t without_signs(const Work *work, uint8_t *text, int64_t length) {
 int64_t without_pairs(Work *work, uint8_t *text, int64_t length) {
     if (!memchr(text, '*', (size_t)length) && !memchr(text, '_', (size_t)length)) return length;
     if (!read_runs(work, text, length)) return -1;
-    return take_pairs(work, '*') + take_pairs(work, '_') ? without_signs(work, text, length) : length;
+    int64_t pairs = take_pairs(work, '*');
+    pairs += take_pairs(work, '_');
+    return pairs ? without_signs(work, text, length) : length;
 }

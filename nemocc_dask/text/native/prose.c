@@ -10,8 +10,8 @@
 enum { LINE = 1, OTHER, SIGN };
 
 const uint8_t WORTH_A_LOOK[256] = {
-    ['\n'] = LINE, ['`'] = OTHER, ['$'] = OTHER, ['\\'] = OTHER, ['/'] = OTHER, [':'] = OTHER, ['"'] = OTHER,
-    ['\''] = OTHER, ['.'] = OTHER, [']'] = OTHER, ['*'] = SIGN, ['_'] = SIGN,
+    ['\n'] = LINE, ['`'] = OTHER,  ['$'] = OTHER, ['\\'] = OTHER, ['/'] = OTHER, [':'] = OTHER,
+    ['"'] = OTHER, ['\''] = OTHER, ['.'] = OTHER, [']'] = OTHER,  ['*'] = SIGN,  ['_'] = SIGN,
 };
 
 static bool is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
@@ -122,7 +122,8 @@ int64_t after_no_code(Text text, int64_t place, int64_t length) {
 
 static int64_t comment(Text text, int64_t place, int64_t length, Endless *endless) {
     int64_t inside = past_run(text, place + 1, length, '*');
-    if (inside == place + 1 || inside >= length || !(is_blank(text[inside]) || text[inside] == '\n' || text[inside] == '!'))
+    if (inside == place + 1 || inside >= length ||
+        !(is_blank(text[inside]) || text[inside] == '\n' || text[inside] == '!'))
         return 0;
     if (place < endless->comment) return 0;
     for (int64_t end = inside + 1; end + 1 < length; end++)
@@ -286,7 +287,8 @@ static int64_t place_of_link(Text text, int64_t place, int64_t length) {
         if (byte == ')') return end + 1;
         if (byte == '(') {
             end++;
-            while (end < length && text[end] != '(' && text[end] != ')' && text[end] != '\n' && !is_blank(text[end])) end++;
+            while (end < length && text[end] != '(' && text[end] != ')' && text[end] != '\n' && !is_blank(text[end]))
+                end++;
             if (end == length || text[end] != ')') return 0;
         } else if (byte == '\n' || is_blank(byte) || byte == '<' || byte == '>') {
             return 0;

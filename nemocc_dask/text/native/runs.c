@@ -24,15 +24,18 @@ static int64_t hide(Work *work, Text text, Span piece) {
     uint8_t cover = text[piece.begin] == '/' ? BARRIER : HIDDEN; /* only comments begin with a slash */
     int64_t lines = 0;
     for (int64_t place = piece.begin; place < piece.end; place++) {
-        if (text[place] == '\n') lines++;
-        else work->hidden[place] = cover;
+        if (text[place] == '\n')
+            lines++;
+        else
+            work->hidden[place] = cover;
     }
     return lines;
 }
 
 /* A lone underscore between ASCII letters or digits, as most of them are. */
 static bool is_in_name(Text text, int64_t place, int64_t length) {
-    return place > 0 && place + 1 < length && is_letter_or_digit(text[place - 1]) && is_letter_or_digit(text[place + 1]);
+    return place > 0 && place + 1 < length && is_letter_or_digit(text[place - 1]) &&
+           is_letter_or_digit(text[place + 1]);
 }
 
 /* Copies the text, hides what is no prose and notes the runs outside of it. False where there is no memory. */
@@ -48,7 +51,7 @@ static bool read(Work *work, Text text, int64_t length) {
             place = floor = piece.end;
         }
         while (place < length && !WORTH_A_LOOK[text[place]]) place++;
-        if (place == length) return true;
+        if (place >= length) return true;
         piece = no_prose_at(text, place, length, floor, &endless);
         if (piece.end) continue;
         int64_t begin = place++;
@@ -74,7 +77,7 @@ static void look_beside(Work *work, Text text, int64_t length) {
     Run *runs = work->runs;
     for (int64_t each = 0; each < work->run_count; each++) {
         Run *run = &runs[each];
-        run->point_before = run->begin ? point_before(text, run->begin) : '\n';
+        run->point_before = run->begin ? point_before(text, run->begin, 0) : '\n';
         run->point_after = point_after(text, run->end, length);
         run->point_beyond = run->end < length ? point_after(text, after_point(text, run->end), length) : '\n';
     }

@@ -11,13 +11,13 @@ enum Place { AT_FIRST, AMID, AT_LAST };
 
 /* Pieces of more than one character. */
 enum Piece {
-    ESCAPED = 1 << 0,      /* a backslash and what follows it */
-    BRACKETED = 1 << 1,    /* round or square, without more of their kind, stars and backticks inside */
-    QUOTED = 1 << 2,       /* straight marks, without more of them, signs and backticks inside */
-    THEN_QUOTED = 1 << 3,  /* a space or a bracket before such a quotation */
-    SPACED_STAR = 1 << 4,  /* a product */
-    DASH_LETTER = 1 << 5,  /* -ing */
-    LETTER_DASH = 1 << 6,  /* pre- */
+    ESCAPED = 1 << 0,     /* a backslash and what follows it */
+    BRACKETED = 1 << 1,   /* round or square, without more of their kind, stars and backticks inside */
+    QUOTED = 1 << 2,      /* straight marks, without more of them, signs and backticks inside */
+    THEN_QUOTED = 1 << 3, /* a space or a bracket before such a quotation */
+    SPACED_STAR = 1 << 4, /* a product */
+    DASH_LETTER = 1 << 5, /* -ing */
+    LETTER_DASH = 1 << 6, /* pre- */
 };
 
 typedef struct {
@@ -26,9 +26,15 @@ typedef struct {
 
 static const Allowed ALLOWED[][3] = {
     [BOLD] = {{BOLD_FIRST, ESCAPED}, {BOLD_INSIDE, ESCAPED | SPACED_STAR}, {BOLD_LAST, ESCAPED}},
-    [STARRED] = {{STARRED_FIRST, BRACKETED | DASH_LETTER}, {STARRED_INSIDE, BRACKETED | ESCAPED}, {STARRED_LAST, BRACKETED | LETTER_DASH}},
-    [UNDERSCORED] = {{UNDERSCORED_FIRST, BRACKETED | QUOTED}, {UNDERSCORED_INSIDE, BRACKETED | THEN_QUOTED}, {UNDERSCORED_LAST, BRACKETED | THEN_QUOTED}},
-    [TWO_WORDS] = {{UNDERSCORED_FIRST, BRACKETED | QUOTED}, {UNDERSCORED_INSIDE, BRACKETED | THEN_QUOTED}, {UNDERSCORED_LAST, BRACKETED | THEN_QUOTED}},
+    [STARRED] = {{STARRED_FIRST, BRACKETED | DASH_LETTER},
+                 {STARRED_INSIDE, BRACKETED | ESCAPED},
+                 {STARRED_LAST, BRACKETED | LETTER_DASH}},
+    [UNDERSCORED] = {{UNDERSCORED_FIRST, BRACKETED | QUOTED},
+                     {UNDERSCORED_INSIDE, BRACKETED | THEN_QUOTED},
+                     {UNDERSCORED_LAST, BRACKETED | THEN_QUOTED}},
+    [TWO_WORDS] = {{UNDERSCORED_FIRST, BRACKETED | QUOTED},
+                   {UNDERSCORED_INSIDE, BRACKETED | THEN_QUOTED},
+                   {UNDERSCORED_LAST, BRACKETED | THEN_QUOTED}},
 };
 
 static bool is_in(Text text, int64_t place, uint32_t members, Classes classes) {
@@ -54,7 +60,8 @@ static int piece_ends(Text text, int64_t place, int64_t end, Allowed allowed, Cl
     uint8_t byte = text[place];
     int64_t after = after_point(text, place), found = 0;
     if (is_in(text, place, allowed.members, classes)) ends[count++] = after;
-    if (byte == '\\' && allowed.pieces & ESCAPED && after < end && text[after] != '\n') found = after_point(text, after);
+    if (byte == '\\' && allowed.pieces & ESCAPED && after < end && text[after] != '\n')
+        found = after_point(text, after);
     if (byte == '(' && allowed.pieces & BRACKETED) found = enclosed(text, place, end, ')', "(*`\n");
     if (byte == '[' && allowed.pieces & BRACKETED) found = enclosed(text, place, end, ']', "[*`\n");
     if (byte == '"' && allowed.pieces & QUOTED) found = quoted(text, place, end);
@@ -101,7 +108,8 @@ static bool matches(Text text, int64_t begin, int64_t end, enum Wording wording,
         for (int count = piece_ends(text, place, end, allowed[AMID], classes, ends); count; count--)
             reach[ends[count - 1]] |= states;
         if (byte == ' ' && wording >= UNDERSCORED)
-            reach[place + 1] |= (uint8_t)((states << 1) & (wording == UNDERSCORED ? AFTER_SPACE | AFTER_TWO : AFTER_SPACE));
+            reach[place + 1] |=
+                (uint8_t)((states << 1) & (wording == UNDERSCORED ? AFTER_SPACE | AFTER_TWO : AFTER_SPACE));
         if (byte == '_' && wording == UNDERSCORED) reach[place + 1] |= states & AFTER_SPACE;
     }
     return false;
