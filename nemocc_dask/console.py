@@ -145,7 +145,29 @@ def _kept_nothing(books: Record) -> Iterator[str]:
         account = books["tasks"][name]
         answers = account["reused"] + account["responses"]
         if answers and not account["kept"]:
-            yield f"NOTHING WAS KEPT of {answers:,} answers to {name}: look at its prompt and its steps."
+            yield f"NOTHING WAS KEPT of {answers:,} answers to {name}. {_what_to_do(account['rejected'])}."
+
+
+_OF_ANSWERS = ("generate", "postprocess", "filter_results")
+"""Stages that drop answers, which are paid for by then."""
+
+_REMEDIES = {
+    "truncated": "ask for shorter answers, or allow more --max-tokens, much more for a model that reasons first",
+    "empty": "look at what the endpoint answers to one prompt; --retry-empty asks again",
+    "content_filtered": "another endpoint may have no content filter",
+    "marker_missing": "they do not begin as the prompt asks for; take a larger model, or a task without that step",
+    "no_pairs": "no question-answer pairs were found in them; a larger model keeps to the format",
+}
+
+
+def _what_to_do(rejected: Mapping[str, Mapping[str, int]]) -> str:
+    """By what most answers were dropped for. rejected: stage → reason → rows."""
+    reasons = Counter[str]()
+    for stage in _OF_ANSWERS:
+        reasons.update(rejected.get(stage, {}))
+    reason = max(reasons, key=reasons.__getitem__)
+    remedy = _REMEDIES.get(reason, "look at its prompt and its steps")
+    return f"Most were dropped as {reason.replace('_', ' ')}: {remedy}"
 
 
 def _spent(books: Record) -> Iterator[str]:

@@ -146,13 +146,14 @@ def test_no_stop_string_sends_none():
 IMPOSSIBLE = {
     "nothing to do": {"input": ()},
     "1 were given for 2 addresses": {"base_url": ("http://a/v1", "http://b/v1"), "weight": (2,)},
+    "high_above divides": {"task": ("distill",), "high_above": 5},
     "not both": {"scheduler": "tcp://a:1", "scheduler_file": "b.json"},
 }
 
 
 @pytest.mark.parametrize("words", IMPOSSIBLE)
 def test_a_job_that_contradicts_itself_is_refused(words):
-    """A job with nothing to do, weights for some of its addresses, or two clusters is refused in words."""
+    """A job with nothing to do, too few weights, routes beside tasks, or two clusters is refused in words."""
     with pytest.raises(SettingError, match=words):
         Job(**{**SMALL, **IMPOSSIBLE[words]})
 

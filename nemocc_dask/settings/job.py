@@ -182,6 +182,11 @@ class Job(Settings):
             raise ValueError("languages are those of samples made from nothing: say how many with --samples.")
         if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
             raise ValueError(f"min_score {self.min_score} is above max_score {self.max_score}, which no score meets.")
+        if self.high_above != HIGH_ABOVE and (self.task or self.task_file):
+            raise ValueError(
+                "high_above divides documents among the quality routes, and --task gives every document to the tasks "
+                "named: drop one of them, or keep documents by score with --min-score."
+            )
         if self.scheduler and self.scheduler_file:
             raise ValueError("give --scheduler or --scheduler-file, not both.")
         if self.gpu and self.workers > 1:

@@ -70,6 +70,7 @@ def test_a_run_that_keeps_nothing_says_so(job, simulate, tmp_path):
     said = [CliRunner().invoke(nemocc, arguments(settings)) for _ in range(2)]
     assert [result.exit_code for result in said] == [0, 0]
     assert "NOTHING WAS KEPT" in said[0].output and "This run ended at" not in said[0].output
+    assert "Most were dropped as empty" in said[0].output and "--retry-empty" in said[0].output
     assert "This run ended at" in said[1].output
     failing = job(simulate(bad_request_rate=0.5), task=("distill",), output=str(tmp_path / "failing"))
     result = CliRunner().invoke(nemocc, arguments(failing))
