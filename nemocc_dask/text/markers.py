@@ -114,9 +114,12 @@ def slice_after_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStrin
 
 
 def _without_plain_marker(texts: pa.LargeStringArray, marker: str) -> pa.LargeStringArray:
-    """What follows a marker that nothing is wrapped round, however often it is said."""
+    """What follows a marker that nothing is wrapped round, however often it is said.
+
+    Compiled code knows the letter cases of ASCII alone; markers of other scripts are found by a pattern.
+    """
     words = " ".join(marker.strip().removesuffix(":").split())
-    if words.isascii() and words[:1].isalnum():
+    if words.isascii() and words.isprintable() and words[:1].isalnum():
         return shortened("nemocc_after_marker", texts, words.lower().encode(), marker.strip().endswith(":"))
     undressed = f"^{_HEADING}{''.join(_words_and_colon(marker))}"
     return until_settled(

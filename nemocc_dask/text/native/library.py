@@ -37,7 +37,7 @@ _LIBRARY = _opened(PATH, INTERFACE)
 
 
 def shortened(name: str, texts: pa.LargeStringArray, *others: bytes | int) -> pa.LargeStringArray:
-    """The texts as a function of the library makes them, none of them longer; nulls stay null.
+    """The texts as a function of the library makes them, none longer, and as long only if the same; nulls stay null.
 
     name: of a function that takes the bytes of all texts, their offsets, how many they are, where to put bytes and
     offsets of what it makes of them, the classes of characters, and the others. It gives 0, or something else where
