@@ -41,8 +41,7 @@ class CompiledKernels(BuildHookInterface[Any]):
 
 def installed_compiler(root: Path) -> list[str] | None:
     """The first compiler of this machine that makes the library: some have no headers or cannot link."""
-    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
-        compiler = shlex.split(name)
+    for compiler in (_words(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]):
         if compiler and shutil.which(compiler[0]):
             with TemporaryDirectory() as folder:
                 try:
@@ -51,6 +50,13 @@ def installed_compiler(root: Path) -> list[str] | None:
                     continue
             return compiler
     return None
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # a quotation that does not end
+        return []
 
 
 def compile_library(compiler: list[str], root: Path, library: Path) -> None:

@@ -16,7 +16,8 @@
         ├── EndpointUnreachableError (ConnectionError)  nobody answers there
         ├── EndpointRefusedError (PermissionError)      it answers, and will refuse every request
         ├── BudgetReachedError (RuntimeError)           the run has taken what it may take
-        └── AccountingError (ArithmeticError)           rows in and rows out do not add up
+        ├── AccountingError (ArithmeticError)           rows in and rows out do not add up
+        └── NotBuiltError (ImportError)                 the compiled part of the package is not there, or another
 
 A row that failed is neither: it is a value with a reason (`nemocc_dask.llm.Failure`), so that it never takes its
 neighbours along.
@@ -155,6 +156,18 @@ class BudgetReachedError(JobError, RuntimeError):
         """What the run has spent, and the setting that it reached."""
         flag = f"--{setting.replace('_', '-')}"
         return cls(f"The run {spent}, which reaches {flag} {cap}. Raise it, and run the same command again to go on.")
+
+
+class NotBuiltError(JobError, ImportError):
+    """The compiled part of the package is not there, is broken, or was built from other sources."""
+
+    @classmethod
+    def of(cls, why: object) -> NotBuiltError:
+        """What is wrong with it, and how it is built."""
+        return cls(
+            f"The compiled part of nemocc-dask cannot be used: {why}. Install the package again: `pip install "
+            "--force-reinstall --no-deps .` in its sources, with `--editable .` where it was installed so."
+        )
 
 
 class AccountingError(JobError, ArithmeticError):

@@ -62,7 +62,7 @@ WHAT_STAYS_OF_LINKS = r"\1\2\3\4"
 
 HIDDEN, BARRIER = "\x01", "`"
 NO_PROSE_OR_PLACE = re.compile(rf"{NO_PROSE}|\]\({PLACE}*\)")
-LONGEST_RUN = 3
+LONGEST_RUN, LONGEST_WORDS = 3, 30_000
 
 ASCII_SIGNS = r"""!"#$%&'()*+,./:;<=>?@\[\\\]^_`{|}~-"""
 BRACKETED = r"\([^()*`\n]*\)|\[[^\[\]*`\n]*\]"
@@ -205,6 +205,8 @@ def is_pair(opening: Run, closing: Run, hidden: str) -> bool:
     if not opens(opening) or opening.line != closing.line or not (len(sizes) == 1 or max(sizes) == LONGEST_RUN):
         return False
     between, strong = hidden[opening.stop : closing.start], min(sizes) > 1
+    if len(between.encode()) > LONGEST_WORDS:
+        return False
     if opening.sign == "_":
         return closes(closing) and re.fullmatch(TWO_WORDS if strong else UNDERSCORED, between) is not None
     if not closes(closing):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from nemocc_dask.errors import NotBuiltError
 from nemocc_dask.text.layout import Bytes, bytes_of, offsets_of
 from nemocc_dask.text.native.characters import TABLE
 
@@ -21,15 +22,14 @@ INTERFACE = 1
 
 
 def _opened(path: Path, interface: int) -> ctypes.CDLL:
-    """The library. Raises ImportError where it is not there, of another system, or built from other sources."""
-    remedy = "Install nemocc-dask again (`pip install --force-reinstall --no-deps`, `--editable .` in a checkout)."
+    """The library. Raises `NotBuiltError` where it is not there, of another system, or built from other sources."""
     try:
         library = ctypes.CDLL(str(path))
         built: int = library.nemocc_interface()
     except (OSError, AttributeError) as error:
-        raise ImportError(f"The compiled part of nemocc-dask cannot be used: {error}. {remedy}") from None
+        raise NotBuiltError.of(error) from None
     if built != interface:
-        raise ImportError(f"{path} was built from other sources than these. {remedy}")
+        raise NotBuiltError.of(f"{path} was built from other sources than these")
     return library
 
 

@@ -154,6 +154,10 @@ bool has_space(Text text, int64_t begin, int64_t end, Classes classes);
 
 enum { LONGEST_RUN = 3 }; /* more signs are a rule, or a gap to fill in */
 
+/* Bytes of words in emphasis, which never goes over a line break. Of what is nested without end each layer is looked
+   through again. */
+enum { LONGEST_WORDS = 30000 };
+
 enum Role {
     OPENS = 1,
     CLOSES = 2,

@@ -14,6 +14,7 @@ static bool is_pair(const Work *work, const Run *opening, const Run *closing) {
     bool in_word = !(closing->roles & CLOSES), strong = first > 1 && second > 1;
     if (in_word && !(closing->roles & CLOSES_WORD && opening->roles & BEGINS_WORD && first == second)) return false;
     int64_t begin = opening->to, end = closing->from;
+    if (end - begin > LONGEST_WORDS) return false;
     if (opening->sign == '_')
         return may_be_emphasised(work->hidden, begin, end, strong ? TWO_WORDS : UNDERSCORED, work->classes,
                                  work->reach);
