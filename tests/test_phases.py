@@ -128,7 +128,8 @@ class Nullable(Copies):
     """A device on which every integer may be missing, as on a GPU."""
 
     def back(self, frame: pd.DataFrame) -> pd.DataFrame:
-        return super().back(frame).convert_dtypes(convert_string=False, convert_floating=False)
+        back = super().back(frame)
+        return back.astype({name: "Int64" for name in back if pd.api.types.is_integer_dtype(back[name].dtype)})
 
 
 def test_columns_come_back_as_they_were() -> None:
