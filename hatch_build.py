@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -28,28 +27,25 @@ class CompiledKernels(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """What pip fetches before it builds."""
-        return [] if installed_compiler(Path(self.root)) else ["ziglang>=0.13"]
+        with TemporaryDirectory() as folder:
+            return [] if compiled_here(Path(self.root), Path(folder, LIBRARY.name)) else ["ziglang>=0.13"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Compile into the tree, where a checkout that is installed as editable finds it, and into the wheel."""
         root = Path(self.root)
-        compile_library(installed_compiler(root) or FETCHED, root, root / LIBRARY)
+        if not compiled_here(root, root / LIBRARY):
+            refusal = compile_library(FETCHED, root, root / LIBRARY)
+            if refusal:
+                raise RuntimeError(f"The C sources in {NATIVE} could not be compiled:\n{refusal}")
         build_data["artifacts"].append(LIBRARY.as_posix())
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
 
 
-def installed_compiler(root: Path) -> list[str] | None:
-    """The first compiler of this machine that makes the library: some have no headers or cannot link."""
-    for compiler in (_words(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]):
-        if compiler and shutil.which(compiler[0]):
-            with TemporaryDirectory() as folder:
-                try:
-                    compile_library(compiler, root, Path(folder, LIBRARY.name))
-                except subprocess.CalledProcessError:
-                    continue
-            return compiler
-    return None
+def compiled_here(root: Path, library: Path) -> bool:
+    """Whether a compiler of this machine has made the library: some have no headers or cannot link."""
+    named = (_words(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"])
+    return any(not compile_library(compiler, root, library) for compiler in named if compiler)
 
 
 def _words(command: str) -> list[str]:
@@ -59,9 +55,15 @@ def _words(command: str) -> list[str]:
         return []
 
 
-def compile_library(compiler: list[str], root: Path, library: Path) -> None:
-    """Raises `subprocess.CalledProcessError`, whose output says what the compiler did not like."""
+def compile_library(compiler: list[str], root: Path, library: Path) -> str:
+    """What the compiler did not like; nothing where it has made the library."""
     sources = sorted(str(source) for source in (root / NATIVE).glob("*.c"))
     made = library.with_suffix(f".{os.getpid()}")  # put in place whole: a process may have the old one open
-    subprocess.run([*compiler, *FLAGS, *sources, "-o", str(made)], check=True, capture_output=True, text=True)
-    made.replace(library)
+    try:
+        subprocess.run([*compiler, *FLAGS, *sources, "-o", str(made)], check=True, capture_output=True, text=True)
+        made.replace(library)
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr or error)
+    except OSError as error:  # there is no such program, or it has made nothing
+        return str(error)
+    return ""

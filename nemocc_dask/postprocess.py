@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from nemocc_dask.sieve import Sieve
 from nemocc_dask.tasks import Task
 from nemocc_dask.tasks.languages import code_of
 from nemocc_dask.text.blanks import strip
-from nemocc_dask.text.engine import Frame, Frames, Mask, Positions, Texts, frames_of
+from nemocc_dask.text.engine import Frame, Mask, Positions, Texts, frames_of
 from nemocc_dask.text.layout import to_flags
 from nemocc_dask.text.pairs import BETWEEN_PAIRS, earned_pairs
 from nemocc_dask.text.plain_pairs import chosen_pairs
@@ -71,13 +71,11 @@ def _filtered(results: Sieve, task: Task, tokenizer: TokenCounter, **notes: int)
 
 def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None) -> Sieve:
     """Stage `postprocess`: too long an answer is dropped first, then each step of the task runs."""
-    frames = frames_of(frame)
-    answers = frames.texts(frame, task.output_field)
-    lengths = tokenizer.count(frames.host(answers))
     sieve = Sieve(frame, stage="postprocess", unit="answers")
+    cleaning = Cleaning(sieve, task, seed)
+    lengths = tokenizer.count(sieve.frames.host(cleaning.answers))
     if not task.makes_documents:
         sieve.put(columns.REPHRASED_SEGMENT_TOKENS, lengths)
-    cleaning = Cleaning(sieve, task, seed, answers, frames)
     cleaning.reject(lengths > task.max_answer_tokens, "answer_too_long")
     cleaning.reject(cleaning.blank(), "empty")
     for step in task.steps:
@@ -91,9 +89,11 @@ def _cleaned(frame: Frame, task: Task, tokenizer: TokenCounter, seed: int | None
 class Cleaning:
     """What a step works on: `answers` is the output field of the rows that are left, as it now is."""
 
-    def __init__(self, sieve: Sieve, task: Task, seed: int | None, answers: Texts, frames: Frames) -> None:
-        self.task, self.seed, self.answers, self._sieve = task, seed, answers, sieve
-        self.frames, self.kernels = frames, cast(Any, frames.kernels)
+    def __init__(self, sieve: Sieve, task: Task, seed: int | None) -> None:
+        self.task, self.seed, self._sieve = task, seed, sieve
+        self.frames = sieve.frames
+        self.kernels: Any = self.frames.kernels
+        self.answers: Texts = sieve.texts(task.output_field)
 
     @property
     def frame(self) -> Frame:

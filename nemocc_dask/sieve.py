@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -148,6 +148,5 @@ class _Dropped(NamedTuple):
         return self.why[column].cast(kind) if column in self.why else pa.nulls(len(self.rows), kind)
 
 
-def _stacked(several: Iterable[Any], frames: Frames) -> Any:
-    parts = list(several)
-    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else frames.stack(parts)
+def _stacked(several: Sequence[Any], frames: Frames) -> Any:
+    return np.concatenate(several) if isinstance(several[0], np.ndarray) else frames.stack(several)

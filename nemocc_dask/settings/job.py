@@ -187,10 +187,18 @@ class Job(Settings):
                 "high_above divides documents among the quality routes, and --task gives every document to the tasks "
                 "named: drop one of them, or keep documents by score with --min-score."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_where_to_run(self) -> Self:
         if self.scheduler and self.scheduler_file:
             raise ValueError("give --scheduler or --scheduler-file, not both.")
         if self.gpu and self.workers > 1:
             raise ValueError("with --gpu there is a worker for each GPU; CUDA_VISIBLE_DEVICES says which are used.")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_its_prices(self) -> Self:
         if (self.price_input is None) != (self.price_output is None):
             raise ValueError("give --price-input and --price-output, or neither.")
         if self.max_cost is not None and self.prices() is None:
@@ -198,6 +206,10 @@ class Job(Settings):
                 f"max_cost cannot be held: the price of {self.model!r} is not known. "
                 "Give --price-input and --price-output."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _speaks_to_the_endpoint(self) -> Self:
         if self.api == "completions" and self.tokenizer is None:
             raise ValueError(
                 "api 'completions' needs the tokenizer of the model: its chat template makes a prompt of the messages. "

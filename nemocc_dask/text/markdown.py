@@ -1,8 +1,8 @@
 """Takes bold, italics and links out of answers; code, maths, identifiers and addresses stay as they are.
 
-Which signs are markup is found in C, in one pass over a text and another for each layer of it (`native/markup.c`). What
-is no prose though it may look like markup is passed over, so that no part of it is ever tried as the beginning of
-emphasis or of a link; emphasis goes by what stands beside its signs and between them, by classes of characters
+Which signs are markup is found in C, in passes over a text until nothing more goes (`native/markup.c`). What is no
+prose though it may look like markup is passed over, so that no part of it is ever tried as the beginning of emphasis or
+of a link; emphasis goes by what stands beside its signs and between them, by classes of characters
 (`native/characters.py`).
 """
 

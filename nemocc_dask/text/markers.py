@@ -1,4 +1,8 @@
-"""The marker an answer was asked to begin with, and the quotation marks that models put round the whole."""
+"""The marker an answer was asked to begin with, and the quotation marks that models put round the whole.
+
+What is recognised is written twice: in C (`native/ends.c`), and in patterns, for what lies on a device and for markers
+that are dressed or not in ASCII. Both are held to the same answers.
+"""
 
 from __future__ import annotations
 

@@ -186,6 +186,7 @@ def test_markup_goes(text: str) -> None:
 @example(text="*a _b *c_ **d* e** _f_*g*_")
 @example(text="*a`*`b*")
 @example(text="[a[b`]`](<c d> 'e') x![f\\]](ftp://g_(h)>) i[j](k.l)[m](n#) ]![](https://o)")
+@example(text="[a](http://b\x00c) [d](e\x00.f) \x00[g](h.i)\x00")
 @settings(max_examples=1000, deadline=None)
 def test_markup_is_what_the_patterns_say(text: str) -> None:
     """C takes out what patterns and plain loops take out, of anything that signs, code, maths and names can make."""
@@ -209,7 +210,7 @@ def test_classes_are_numbered_alike() -> None:
 
 
 @pytest.mark.parametrize("end", [b"*", b"_", b"`", b"$", b"\\", b"\xe2", b"\xe2\x80", b"\xf0\x9f\x98"])
-def test_no_byte_beyond_the_end_is_read_or_written(end: bytes) -> None:
+def test_a_text_that_ends_within_a_character(end: bytes) -> None:
     """A text that ends within a character, as none should, makes neither more of it nor less."""
     text = b"*a* $" + end
     texts = pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(text)])), pa.py_buffer(text))

@@ -48,7 +48,7 @@ static int64_t past_marker(Text text, Span part, const char *words, bool has_col
 }
 
 /* What follows the marker, without space at its ends; texts without the marker as they are. A marker said twice goes
-   twice. words: its words in small ASCII letters, one space between two, and a colon at the end if it has one. */
+   twice. words: its words in small ASCII letters, one space between two, without the colon that it may have. */
 CALLED_BY_PYTHON int nemocc_after_marker(const uint8_t *data, const int64_t *offsets, int64_t rows, uint8_t *made,
                                          int64_t *bounds, Classes classes, const char *words, int64_t has_colon) {
     bounds[0] = 0;

@@ -45,10 +45,10 @@ def shortened(name: str, texts: pa.LargeStringArray, *others: bytes | int) -> pa
     """
     data, offsets = _readable(bytes_of(texts)), offsets_of(texts) - offsets_of(texts)[0]
     made, bounds = np.empty(len(data), np.uint8), np.empty(len(offsets), np.int64)
-    function = getattr(_LIBRARY, name)
-    of_others = [ctypes.c_char_p if isinstance(other, bytes) else ctypes.c_int64 for other in others]
-    function.argtypes = [_POINTER, _POINTER, ctypes.c_int64, _POINTER, _POINTER, _POINTER, *of_others]
-    if function(_at(data), _at(offsets), len(texts), _at(made), _at(bounds), _at(TABLE), *others):
+    given = (_at(data), _at(offsets), ctypes.c_int64(len(texts)), _at(made), _at(bounds), _at(TABLE))
+    if getattr(_LIBRARY, name)(
+        *given, *(other if isinstance(other, bytes) else ctypes.c_int64(other) for other in others)
+    ):
         raise MemoryError(f"There is no memory for {len(data)} bytes of text and as much beside it.")
     if bounds[-1] == len(data):
         return texts
@@ -62,8 +62,5 @@ def _readable(data: Bytes) -> Bytes:
     return data if is_whole else np.append(data, np.zeros(2, np.uint8))[: len(data)]
 
 
-_POINTER = ctypes.c_void_p
-
-
-def _at(array: NDArray[Any]) -> int:
-    return array.ctypes.data
+def _at(array: NDArray[Any]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -45,9 +45,13 @@ static int64_t words_end(Text text, int64_t place, int64_t length) {
     return place < length ? place : 0;
 }
 
+static bool ends_place(uint8_t byte) {
+    return is_blank(byte) || byte == '\n' || byte == ')' || byte == '<' || byte == '>';
+}
+
 /* Past what has neither space nor brackets but round ones in pairs; whether it has a sign of a file, page or heading. */
 static int64_t past_place(Text text, int64_t place, int64_t length, bool *is_near) {
-    while (place < length && !is_blank(text[place]) && !strchr("\n)<>", text[place])) {
+    while (place < length && !ends_place(text[place])) {
         if (text[place] == '(') {
             int64_t end = place + 1;
             while (end < length && !is_blank(text[end]) && text[end] != '\n' && text[end] != '(' && text[end] != ')')
