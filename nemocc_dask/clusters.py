@@ -12,6 +12,7 @@ from typing import Any
 import dask
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
+from nemocc_dask.connect import connect
 from nemocc_dask.devices import cuda_devices
 from nemocc_dask.errors import JobError, SettingError
 
@@ -78,11 +79,7 @@ def running_cluster(scheduler: str | None, scheduler_file: str | None, *, gpu: b
     gpu: every worker has to have a GPU. Raises `JobError` where nobody answers, no worker is there, or one has none.
     """
     address = scheduler or scheduler_file
-    try:
-        client = Client(scheduler, timeout=10) if scheduler else Client(scheduler_file=scheduler_file, timeout=10)
-    except (OSError, ValueError) as error:
-        raise JobError(f"No Dask scheduler answers at {address}: {error}. Start one with 'dask scheduler'.") from None
-    with client:
+    with connect(scheduler, scheduler_file) as client:
         if not client.scheduler_info()["workers"]:
             raise JobError(f"The Dask scheduler at {address} has no worker. Start some with 'dask worker {address}'.")
         without = [worker for worker, devices in client.run(cuda_devices).items() if not devices] if gpu else []
