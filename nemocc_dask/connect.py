@@ -20,7 +20,9 @@ _TELL_DASK = (
 def connect(scheduler: str | None, scheduler_file: str | None) -> Client:
     """A client of the scheduler at this address, or at the one in this file.
 
-    Certificates are those that Dask's configuration names. Raises `JobError` where nobody answers, or TLS is not settled between the two.
+    Certificates are those that Dask's configuration names.
+
+    Raises `JobError` where nobody answers, or TLS is not settled between the two.
     """
     address = scheduler or scheduler_file
     has_certificate = _has_certificate()
