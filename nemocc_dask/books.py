@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, reduce
@@ -119,6 +120,25 @@ class Books:
         self._written_at = time.monotonic()
         self._output.write_text(RUN, json.dumps(books, indent=1, ensure_ascii=False, default=dict))
         return books
+
+    @property
+    def run(self) -> str:
+        """The run's own name."""
+        return self._beginning.run
+
+    def counts(self) -> Counter[str]:
+        """Of finished partitions `rows`, `answers`, `reused` and `failed`; of all that is paid for the requests sent,
+        and the tokens."""
+        paid = all_paid_for(self.sums, self._broken)
+        accounts = [task_account(self.sums.tasks.get(name, ()), spent) for name, spent in paid.items()]
+        counts: Counter[str] = Counter()
+        for account in accounts:
+            counts["rows"] += account["requests"]
+            counts["answers"] += account["reused"] + account["responses"]
+            counts["failed"] += sum(account["failed"].values())
+            for name in ("reused", "http_requests", "prompt_tokens", "completion_tokens"):
+                counts[name] += account[name]
+        return counts
 
     def _look_for_broken_attempts(self) -> None:
         self._broken = self._store.spent(f"{self._beginning.run}-", besides=self._attempts)

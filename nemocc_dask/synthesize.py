@@ -51,6 +51,7 @@ class Hooks:
 
     priority: partitions with a lower number are served first. on_prepared: called with the number of answers to come.
     should_stop: asked a few times a second, on a thread that waits. before_sending: asked before each request.
+    shared_as: name of the limits that other processes keep too. asks: False sends nothing; see `generate`.
     """
 
     priority: int = 0
@@ -59,6 +60,8 @@ class Hooks:
     attempt: Attempt | None = None
     should_stop: ShouldStop | None = None
     before_sending: ShouldStop | None = None
+    shared_as: str | None = None
+    asks: bool = True
 
 
 def synthesize_task(
@@ -78,7 +81,7 @@ def synthesize_task(
         prepared.kept, task, endpoint=recipe.endpoint, config=recipe.config, tokenizer=recipe.tokenizer,
         attempt=hooks.attempt, ask_again=recipe.ask_again,
         priority=hooks.priority, on_result=hooks.on_result,
-        should_stop=hooks.should_stop, before_sending=hooks.before_sending,
+        should_stop=hooks.should_stop, before_sending=hooks.before_sending, shared_as=hooks.shared_as, asks=hooks.asks,
     )  # fmt: skip
     cleaned = postprocess(answered.kept, task, tokenizer=recipe.tokenizer, seed=recipe.config.seed)
     if recipe.count_with:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from nemocc_dask.llm.adaptive import Adaptive
 from nemocc_dask.llm.allowance import Allowance, Mark, Quotas
 from nemocc_dask.llm.health import Breaker, Verdict, longest_pause_s
-from nemocc_dask.llm.rounds import Round
+from nemocc_dask.llm.share import Distant
 from nemocc_dask.settings import Endpoint
 
 TELL_EVERY_S = 60.0
@@ -36,7 +37,7 @@ class Backend:
         self.invalid_at_first = 0
         self.breaker = Breaker()
         self.quotas = Quotas()
-        self.adaptive = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
+        self.adaptive: Adaptive | Distant = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
         self._told_at = -math.inf
         self._outage_is_known = False
 
@@ -63,7 +64,8 @@ class Backend:
 class Lease:
     """A place on the wire, until it is given back with a report.
 
-    backend: where to send the request. tokens: estimate of what it takes. since: when the place was given.
+    backend: where to send the request. tokens: estimate of what it takes. since: when the place was given. round: what
+    its server's `adaptive` calls it by.
     """
 
     backend: Backend
@@ -71,7 +73,7 @@ class Lease:
     since: float
     charge: float
     marks: tuple[Mark, Mark]
-    round: Round
+    round: Any
     number: int
     probe: bool
 

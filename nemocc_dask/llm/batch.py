@@ -29,6 +29,9 @@ DRAIN_S = 10.0
 LOOK_EVERY_S = 0.1
 """How often a batch that is being stopped looks whether it should hurry."""
 
+NOT_ASKED = Failure("not_asked", None, "The store does not hold it.", 0, 0.0, 0)
+"""In place of an answer that is not there, where none is to be asked for."""
+
 OnResult = Callable[[Results], None]
 
 
@@ -37,13 +40,14 @@ class Memory:
     """Where answers are looked up and kept.
 
     attempt: writes to the store. label, recipe: what the store files them under. ask_again: flaws for which a stored
-    answer does not count.
+    answer does not count. asks: whether what is not there is asked for; else it fails.
     """
 
     attempt: Attempt
     label: str
     recipe: str
     ask_again: frozenset[Flaw] = field(default_factory=frozenset)
+    asks: bool = True
 
 
 class _Ask(NamedTuple):
@@ -169,6 +173,9 @@ class Batch:
                 if key in found:
                     self._settle(key, found[key])
                     self._fill(row, i, self._numbered(row, i, found[key]))
+                elif self._memory is not None and not self._memory.asks:
+                    self._settle(key, NOT_ASKED)
+                    self._fill(row, i, NOT_ASKED)
                 else:
                     missing.append(i)
             for ask in _consecutive(row, missing, keys):
