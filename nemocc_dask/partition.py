@@ -29,7 +29,7 @@ from nemocc_dask.io.read import read_part
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
 from nemocc_dask.io.write import Output
-from nemocc_dask.llm import Answer, Attempt, Results, Store
+from nemocc_dask.llm import Answer, Attempt, Results, Store, asked_of_model
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
 from nemocc_dask.segmenting import LinesOnce
@@ -176,15 +176,22 @@ def _task_runner(
     task: Task, frame: Frame, lines: LinesOnce | None, part: Part, plan: Plan, attempt: Attempt, progress: PartProgress
 ) -> Callable[[], Stages]:
     sent = _Sent(task, frame, plan.recipe.config.n)
+    asked, prices = asked_of_model(plan.recipe.endpoint.model), plan.caps.prices
 
     def on_prepared(rows: int) -> None:
         sent.answers = rows
         progress.add({"rows": rows})
 
+    def on_result(results: Results) -> None:
+        counts = _counts(results, sent)
+        progress.add(counts)
+        if prices is not None:
+            asked.paid(prices.cost(counts["prompt_tokens"], counts["completion_tokens"]))
+
     hooks = Hooks(
         priority=part.index,
         on_prepared=on_prepared,
-        on_result=lambda results: progress.add(_counts(results, sent)),
+        on_result=on_result,
         attempt=attempt,
         should_stop=progress.tick,
         before_sending=progress.is_stopped,

@@ -50,6 +50,7 @@ HOMES = {
     "huggingface_hub": {"tokens"},
     "mistral_common": {"tokens"},
     "pandas": {"text.engine", "text.pandas_frames", "io", "accessor"},
+    "prometheus_client": {"llm.metrics"},
     "pydantic": {"settings"},
     "pylibcudf": {"text.on_cudf"},
     "rich": {"console", "live"},

@@ -187,6 +187,7 @@ class Batch:
             self._asks.put_nowait(_Ask(row, sample, [key]))
 
     def _numbered(self, row: int, sample: int, answer: Answer) -> Answer:
+        self._client.asked.found()
         return replace(answer, sample=self._rows[row].request.sample + sample, reused=True)
 
     # --- asking -------------------------------------------------------------------------------------------------------
@@ -203,6 +204,7 @@ class Batch:
     def _keep(self, ask: _Ask, done: int, results: Results) -> None:
         """Stores answers before anything else is done with them: they are paid for. done: how many came before."""
         keys = ask.keys[done : done + len(results)]
+        self._client.asked.came(results)
         if self._memory is not None:
             self._store(self._memory, keys, results)
             for key, result in zip(keys, results, strict=True):
