@@ -20,6 +20,7 @@ from nemocc_dask.admit import admit
 from nemocc_dask.devices import check_gpu
 from nemocc_dask.generate import generate, language_rows
 from nemocc_dask.llm import Store
+from nemocc_dask.logs import event
 from nemocc_dask.preprocess import filter_prompts, preprocess
 from nemocc_dask.route import Route, route
 from nemocc_dask.settings import Endpoint, GenerationConfig
@@ -51,7 +52,9 @@ def _log_drops(stages: Iterable[StageCount], *, of: str = "") -> None:
 
 def _log(say: Callable[..., None], of: str, count: StageCount, what: str, reasons: Mapping[str, int]) -> None:
     if reasons:
-        say("%s%s: %d of %d rows %s: %s", of, count.stage, sum(reasons.values()), count.rows_in, what, dict(reasons))
+        told = event(f"rows_{what}", stage=count.stage, rows_in=count.rows_in, reasons=dict(reasons))
+        rows = sum(reasons.values())
+        say("%s%s: %d of %d rows %s: %s", of, count.stage, rows, count.rows_in, what, dict(reasons), extra=told)
 
 
 def stored_generate(frame: Frame, *, store: Store | None, **settings: Any) -> Outcome:

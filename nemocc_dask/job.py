@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
@@ -26,11 +27,14 @@ from nemocc_dask.io.manifest import (
 from nemocc_dask.io.parts import plan_parts
 from nemocc_dask.io.scan import find_repeated_ids
 from nemocc_dask.llm import check_endpoint
+from nemocc_dask.logs import about, event
 from nemocc_dask.order import Order
 from nemocc_dask.partition import Plan, Work
 from nemocc_dask.renewal import agree, change_of, tasks_to_clear
 from nemocc_dask.settings import Job
-from nemocc_dask.worker import OutOfBudgetError
+from nemocc_dask.worker import OutOfBudgetError, log_as_configured
+
+log = logging.getLogger("nemocc_dask")
 
 INTERRUPT_TOLD = "Interrupted: what is in flight is awaited for some seconds, and stored. Ctrl-C again gives it up."
 
@@ -88,6 +92,7 @@ def run_job(job: Job, *, progress: Progress | None = None, confirm: Confirm | No
     >>> books["state"], books["tasks"]["multilingual_qa"]["kept"]
     ('done', 3)
     """
+    log_as_configured()
     progress, order = progress or _Silent(), Order.of(job)
     earlier = read_books(order.output)
     if earlier is None:
@@ -136,7 +141,7 @@ class _Run:
 
     def to_its_end(self) -> Record:
         check_endpoint(self.plan.recipe.endpoint)
-        with self.output.lock():
+        with about(run=self.plan.run), self.output.lock():
             if read_books(self.output) != self.earlier:
                 raise OutputError(
                     f"Another run has written to {self.output.url!r} meanwhile. Run the same command again."
@@ -146,11 +151,18 @@ class _Run:
                 self._make_room()
                 left = self._take_over_what_is_done()
                 self.progress.started(len(self.works), len(self.books.done))
+                self._log_beginning()
                 self._finish(left)
                 self.output.remove_unfinished()  # of workers that died
                 remove_empty_rejects(self.output, self.books.sums.tasks)
                 check_identity(self.books.sums)
                 return self.books.write(DONE)
+
+    def _log_beginning(self) -> None:
+        what = "run_started" if self.is_new else "run_resumed"
+        parts, done = len(self.works), len(self.books.done)
+        told = event(what, output=self.output.url, partitions=parts, done=done)
+        log.info("A run begins: %d of %d partitions are done.", done, parts, extra=told)
 
     @contextmanager
     def _told_how_it_ended(self) -> Iterator[None]:

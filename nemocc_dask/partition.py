@@ -6,8 +6,10 @@ dies takes nothing along but what it had in hand.
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +32,7 @@ from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
 from nemocc_dask.io.write import Output
 from nemocc_dask.llm import Answer, Attempt, Results, Store, asked_of_model
+from nemocc_dask.logs import event
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
 from nemocc_dask.segmenting import LinesOnce
@@ -37,7 +40,9 @@ from nemocc_dask.settings import MAX_DOCUMENT_BYTES
 from nemocc_dask.synthesize import Hooks, Recipe, side_by_side, synthesize_task, with_shared_lines
 from nemocc_dask.tasks import Task
 from nemocc_dask.text.engine import Frame, Frames, frames_of, frames_on
-from nemocc_dask.worker import PartProgress, launch
+from nemocc_dask.worker import PartProgress, launch, logged
+
+log = logging.getLogger("nemocc_dask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +94,7 @@ def run_partition(work: Work, plan: Plan) -> str:
     launched = launch(plan.launch, plan.caps, plan.taken)
     progress = PartProgress(work.part.index, launched)
     try:
-        with launched.partition():
+        with launched.partition(), logged(plan.run, work.part.index):
             return _run(work, plan, progress)
     except CancelledError:
         raise progress.stopped() from None
@@ -106,6 +111,7 @@ def run_partition(work: Work, plan: Plan) -> str:
 def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
     if progress.tick():
         raise progress.stopped()
+    began = time.monotonic()
     name = f"{plan.run}-part-{work.part.index:05d}-{uuid.uuid4().hex[:8]}"
     # What is in the shards is in the store before the partition counts as done.
     with plan.store.attempt(name) as attempt:
@@ -113,7 +119,19 @@ def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
         documents, tasks = _results(work, plan, attempt, progress)
     record = PartRecord(work.part.index, name, documents, tasks).to_json()
     plan.output.write_text(record_name(work.part.index), record)
+    told = event("partition_done", seconds=round(time.monotonic() - began, 3), **_sums(tasks.values()))
+    log.info("Partition %d is done.", work.part.index, extra=told)
     return record
+
+
+def _sums(tasks: Collection[Stages]) -> dict[str, int]:
+    """What a partition came to, all tasks together, for the log: results kept, rows failed, requests sent."""
+    each = [count for stages in tasks for count in stages]
+    return {
+        "rows": sum(stages[-1].rows_out for stages in tasks if stages),
+        "failed": sum(sum(count.failed.values()) for count in each),
+        "http_requests": sum(count.notes.get("http_requests", 0) for count in each),
+    }
 
 
 def _results(work: Work, plan: Plan, attempt: Attempt, progress: PartProgress) -> tuple[Stages, dict[str, Stages]]:

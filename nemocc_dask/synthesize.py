@@ -18,6 +18,7 @@ from nemocc_dask.admit import admit
 from nemocc_dask.errors import SettingError
 from nemocc_dask.generate import generate
 from nemocc_dask.llm import Attempt, Flaw, OnResult, ShouldStop
+from nemocc_dask.logs import with_context
 from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import counted_documents, lines_of, preprocess
 from nemocc_dask.route import Route, route
@@ -169,7 +170,7 @@ def side_by_side(
     when the waiting thread is interrupted. while_waiting: called on it now and then.
     """
     with ThreadPoolExecutor(max(1, len(runners))) as threads:
-        running = {name: threads.submit(runner) for name, runner in runners.items()}
+        running = {name: threads.submit(with_context(runner)) for name, runner in runners.items()}
         try:
             left = set(running.values())
             while left and all(map(_succeeded, set(running.values()) - left)):

@@ -15,6 +15,7 @@ from nemocc_dask.llm.allowance import Allowance, allowance_of
 from nemocc_dask.llm.backend import UNSENT, Backend, Lease, Report
 from nemocc_dask.llm.health import FAILURES, Outage, Verdict
 from nemocc_dask.llm.rates import Pace, TokenBudget
+from nemocc_dask.logs import event
 from nemocc_dask.settings import Endpoint
 
 __all__ = ["Allowance", "Backend", "Gate", "Lease", "Report", "Verdict", "allowance_of"]
@@ -200,19 +201,22 @@ class Gate:
             adaptive.refused(lease.round, backend.in_flight)
         else:
             adaptive.lost(lease.round)
+        backend.tell_of_limit()
         alone = not any(other.breaker.healthy for other in self.backends if other is not backend)
         was_healthy = backend.breaker.healthy
         if backend.breaker.note(verdict, now, probe=lease.probe, alone=alone):
             adaptive.restart()
             if backend.tells_of_return():
-                log.warning("%s answers again.", backend.base_url)
+                told = event("endpoint_back", endpoint=backend.base_url)
+                log.warning("%s answers again.", backend.base_url, extra=told)
         elif was_healthy and not backend.breaker.healthy and backend.tells_of_outage(now):
             how = (
                 "It is tried now and then"
                 if alone
                 else "The other addresses go on without it; it is tried now and then"
             )
-            log.warning("%s does not answer. %s.", backend.base_url, how)
+            told = event("endpoint_down", endpoint=backend.base_url)
+            log.warning("%s does not answer. %s.", backend.base_url, how, extra=told)
         if report.allowance is not None:
             backend.quotas.told(now, lease.marks, report.allowance, refused=verdict is Verdict.CROWDED)
 
