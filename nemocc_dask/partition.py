@@ -31,7 +31,7 @@ from nemocc_dask.io.read import read_part
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
 from nemocc_dask.io.write import Output
-from nemocc_dask.llm import Answer, Attempt, Results, Store, asked_of_model
+from nemocc_dask.llm import Answer, Attempt, Results, Store, asked_of_model, counts_in
 from nemocc_dask.logs import event
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
@@ -243,15 +243,10 @@ def _characters(frame: Frame) -> int:
 
 def _counts(results: Results, sent: _Sent) -> dict[str, int]:
     """What a request's results come to; tokens are counted where they were paid for now."""
-    answers = [one for one in results if isinstance(one, Answer)]
-    new = [one for one in answers if not one.reused]
+    new = [one for one in results if isinstance(one, Answer) and not one.reused]
     untold = [len(one.text or "") + len(one.reasoning or "") for one in new if one.completion_tokens is None]
     return {
-        "answers": len(answers),
-        "reused": len(answers) - len(new),
-        "failed": len(results) - len(answers),
-        "prompt_tokens": sum(one.prompt_tokens or 0 for one in new),
-        "completion_tokens": sum(one.completion_tokens or 0 for one in new),
+        **counts_in(results),
         "estimated_prompt_tokens": sent.tokens if any(one.prompt_tokens is None for one in new) else 0,
         "estimated_completion_tokens": sum(untold) // CHARACTERS_PER_TOKEN,
     }

@@ -122,13 +122,19 @@ def synthesize(
     recipe: Recipe,
     attempt: Attempt | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_prepared: Callable[[int], None] | None = None,
+    on_result: OnResult | None = None,
 ) -> Synthesized:
     """Admit and route documents, and run every task on those routed to it.
 
     attempt: where answers are looked up and kept. should_stop: asked now and then; then `CancelledError` is raised.
+    on_prepared, on_result: as in `Hooks`.
     """
     stopped = Event()
-    hooks = Hooks(should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt)
+    hooks = Hooks(
+        should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt,
+        on_prepared=on_prepared, on_result=on_result,
+    )  # fmt: skip
     admitted = admit(frame)
     routed = route(counted_documents(admitted.kept, recipe.tokenizer), routes)
     by_task = with_shared_lines(routed.by_task, recipe.tokenizer)

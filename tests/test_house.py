@@ -23,12 +23,12 @@ FLOORS = {
     "accounting": 1, "devices": 1, "logs": 1, "text": 1, "tokens": 1, "settings": 1,
     "tasks": 2, "llm": 2, "sieve": 2, "segmenting": 2, "simulate": 2, "budget": 2,
     "admit": 3, "route": 3, "preprocess": 3, "generate": 3, "postprocess": 3,
-    "io": 4, "synthesize": 4, "resolve": 4, "worker": 4, "clusters": 4,
+    "io": 4, "synthesize": 4, "resolve": 4, "worker": 4, "clusters": 4, "telling": 4,
     "chain": 5, "partition": 5, "identity": 5, "again": 5, "renewal": 5,
     "dispatch": 6, "pipeline": 6, "books": 6, "order": 6,
     "job": 7, "accessor": 7,
     "console": 8, "live": 8,
-    "verbs": 9,
+    "verbs": 9, "watch": 9,
     "cli": 10,
 }  # fmt: skip
 """Room → floor. A room imports from lower floors only; the files of one folder may import each other."""
@@ -43,7 +43,7 @@ HOMES = {
     "cupy": set(),
     "dask": {"accessor", "clusters", "pipeline", "worker"},
     "dask_cuda": {"cuda_cluster"},
-    "distributed": {"clusters", "dispatch", "worker"},
+    "distributed": {"clusters", "dispatch", "watch", "worker"},
     "fsspec": {"io", "llm.store.store"},
     "gigatoken": {"tokens"},
     "jsonschema": {"settings.formats"},

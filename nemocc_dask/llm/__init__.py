@@ -11,7 +11,18 @@ its way).
 from nemocc_dask.llm.batch import Memory, OnResult
 from nemocc_dask.llm.body import request_body, request_key
 from nemocc_dask.llm.metrics import asked_of_model
-from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Flaw, Message, Results, ShouldStop, Stop
+from nemocc_dask.llm.results import (
+    Answer,
+    Answers,
+    ChatRequest,
+    Failure,
+    Flaw,
+    Message,
+    Results,
+    ShouldStop,
+    Stop,
+    counts_in,
+)
 from nemocc_dask.llm.runtime import answer_all, check_endpoint, close_runtime
 from nemocc_dask.llm.store import Attempt, Spent, Store
 
@@ -34,6 +45,7 @@ __all__ = [
     "asked_of_model",
     "check_endpoint",
     "close_runtime",
+    "counts_in",
     "request_body",
     "request_key",
 ]
