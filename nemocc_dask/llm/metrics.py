@@ -44,7 +44,8 @@ class Asked:
         self.failures: Counter[str] = Counter()
         self.latencies = [0] * (len(LATENCIES_S) + 1)
         self.retries = self.answers = self.reused = self.prompt_tokens = self.completion_tokens = 0
-        self.latency_s = self.cost = 0.0
+        self.latency_s = 0.0
+        self.cost: float | None = None
 
     def sent(self, outcome: str, latency_s: float | None = None) -> None:
         """An attempt has ended. latency_s: seconds until its response was read whole, where one came."""
@@ -78,7 +79,7 @@ class Asked:
     def paid(self, cost: float) -> None:
         """So much, in the currency of the user's prices."""
         with self._lock:
-            self.cost += cost
+            self.cost = cost + (self.cost or 0.0)
 
     def waited(self) -> list[tuple[str, float]]:
         """Buckets of the histogram: (bound, how many took no longer)."""
@@ -145,7 +146,12 @@ _COUNTERS = (
     _Row("nemocc_failures", "Rows without an answer, by reason.", "reason", lambda asked: dict(asked.failures)),
     _Row("nemocc_prompt_tokens", "Tokens of prompts, as billed.", "", lambda asked: {"": asked.prompt_tokens}),
     _Row("nemocc_completion_tokens", "Tokens of answers, as billed.", "", lambda asked: {"": asked.completion_tokens}),
-    _Row("nemocc_cost", "What jobs have paid, in the currency of their prices.", "", lambda asked: {"": asked.cost}),
+    _Row(
+        "nemocc_cost",
+        "What jobs have paid, in the currency of their prices.",
+        "",
+        lambda asked: {} if asked.cost is None else {"": asked.cost},
+    ),
 )
 
 
