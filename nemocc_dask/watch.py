@@ -79,7 +79,8 @@ def progress(client: Client | None = None) -> Iterator[Tally]:
     process is heard, and what the workers of a Dask cluster compute.
 
     client: of that cluster; None is the one that Dask would use now, where there is one. What others compute there
-    meanwhile is counted too. `persist()` comes back at once: wait for its result within the block.
+    meanwhile is counted too, and of two blocks within each other the inner one hears it. `persist()` comes back at
+    once: wait for its result within the block.
 
     >>> import pandas as pd
     >>> from nemocc_dask.settings import Endpoint
