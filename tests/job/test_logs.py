@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -20,7 +21,7 @@ from nemocc_dask.logs import LOGGER, JsonLines, about, event, with_context
 from nemocc_dask.simulate import Simulator
 from nemocc_dask.worker import log_as_configured
 
-from .jobs import arguments, books_of, clean_documents, finish, quiet, rejects, text
+from .jobs import arguments, books_of, clean_documents, finish, quiet, rejects, start, text, wait_until
 
 IN_JSON = {**os.environ, "DASK_NEMOCC__LOG": "json"}
 
@@ -107,6 +108,20 @@ def test_a_run_that_stops(job, simulate, parquet):
     assert {line["error"] for line in of(lines, "partition_stopped")} <= {"EndpointUnreachableError", "CancelledError"}
     ended = lines[-1]
     assert ended["event"] == "run_ended" and ended["state"] == "stopped" and "Nobody has answered" in ended["error"]
+
+
+def test_a_run_that_is_interrupted(job, simulate, parquet):
+    """A run that is interrupted says so at its end, with what it has paid for by then."""
+    simulator = simulate(latency_s=0.2)
+    told = job(simulator, input=parquet(clean_documents(40)), task=("distill",), max_concurrent_requests=4)
+    with start(arguments(told), env=IN_JSON) as process:
+        wait_until(lambda: simulator.stats()["answered"] > 4)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    (ended,) = of(lines_of(stderr), "run_ended")
+    assert ended["state"] == "interrupted" and ended["spent"]["responses"] == simulator.stats()["answered"]
+    assert {line["error"] for line in of(lines_of(stderr), "partition_stopped")} == {"CancelledError"}
 
 
 def test_a_limit_that_moves(job, simulate, parquet):
