@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import time
 import uuid
 from collections import Counter
@@ -18,7 +19,10 @@ from nemocc_dask.io.accounts import Sums, add_up, all_paid_for, spent_in_all, ta
 from nemocc_dask.io.manifest import RUN, VERSION, PartRecord
 from nemocc_dask.io.write import Output
 from nemocc_dask.llm import Spent, Store
+from nemocc_dask.logs import event
 from nemocc_dask.settings import Job
+
+log = logging.getLogger("nemocc_dask")
 
 Record = dict[str, Any]
 
@@ -117,6 +121,8 @@ class Books:
             "spent": spent_in_all(paid.values(), prices),
             "estimated_tokens": self._estimated(),
         }
+        if state in (DONE, STOPPED, INTERRUPTED):
+            log.info("The run is %s.", state, extra=event("run_ended", state=state, **_shown_of(books)))
         self._written_at = time.monotonic()
         self._output.write_text(RUN, json.dumps(books, indent=1, ensure_ascii=False, default=dict))
         return books
@@ -149,6 +155,13 @@ class Books:
 
     def _estimated(self) -> Tokens:
         return self._beginning.estimated.plus(self.meter.estimated)
+
+
+def _shown_of(books: Record) -> Record:
+    """What the log tells of a run that has ended."""
+    named = {name: books[name] for name in ("error", "parts", "spent")}
+    counts = ("requests", "reused", "responses", "http_requests", "failed", "kept")
+    return {**named, "tasks": {name: {each: task[each] for each in counts} for name, task in books["tasks"].items()}}
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -27,12 +28,15 @@ from nemocc_dask.io.manifest import (
 from nemocc_dask.io.parts import plan_parts
 from nemocc_dask.io.scan import find_repeated_ids
 from nemocc_dask.llm import check_endpoint
+from nemocc_dask.logs import about, event
 from nemocc_dask.order import Order
 from nemocc_dask.partition import Plan, Work
 from nemocc_dask.pulse import CANCEL, CANCELLED, Driver, Pulse, driven_words, is_driven, read_progress
 from nemocc_dask.renewal import agree, change_of, tasks_to_clear
 from nemocc_dask.settings import Job
-from nemocc_dask.worker import OutOfBudgetError
+from nemocc_dask.worker import OutOfBudgetError, log_as_configured
+
+log = logging.getLogger("nemocc_dask")
 
 INTERRUPT_TOLD = "Interrupted: what is in flight is awaited for some seconds, and stored. Ctrl-C again gives it up."
 
@@ -104,6 +108,7 @@ def run_job(
     >>> books["state"], books["tasks"]["multilingual_qa"]["kept"]
     ('done', 3)
     """
+    log_as_configured()
     progress, order = progress or _Silent(), Order.of(job)
     earlier = read_books(order.output)
     if earlier is None:
@@ -154,7 +159,8 @@ class _Run:
 
     def to_its_end(self) -> Record:
         check_endpoint(self.plan.recipe.endpoint)
-        with self.output.lock(self.place.patience_s if self.place else 0.0), self._pulse() as self.pulse:
+        patience_s = self.place.patience_s if self.place else 0.0
+        with about(run=self.plan.run), self.output.lock(patience_s), self._pulse() as self.pulse:
             if read_books(self.output) != self.earlier:
                 raise OutputError(
                     f"Another run has written to {self.output.url!r} meanwhile. Run the same command again."
@@ -165,6 +171,7 @@ class _Run:
                 self._make_room()
                 left = self._take_over_what_is_done()
                 self.progress.started(len(self.works), len(self.books.done))
+                self._log_beginning()
                 self._finish(left)
                 self.output.remove_unfinished()  # of workers that died
                 remove_empty_rejects(self.output, self.books.sums.tasks)
@@ -172,13 +179,19 @@ class _Run:
                 self.pulse.told(DONE)
                 return self.books.write(DONE)
 
+    def _log_beginning(self) -> None:
+        what = "run_started" if self.is_new else "run_resumed"
+        parts, done = len(self.works), len(self.books.done)
+        told = event(what, output=self.output.url, partitions=parts, done=done)
+        log.info("A run begins: %d of %d partitions are done.", done, parts, extra=told)
+
     @contextmanager
     def _pulse(self) -> Iterator[Pulse]:
         """What tells how the run stands; whoever drives it from elsewhere has begun to tell already."""
         if self.place:
             yield self.place.pulse
             return
-        if is_driven(told := read_progress(self.output)):
+        if (told := read_progress(self.output)) and is_driven(told):
             raise OutputError(driven_words(self.output, told))
         self.output.remove([CANCEL])
         with Pulse(self.output, Driver(scheduler=self.job.scheduler or self.job.scheduler_file)) as pulse:

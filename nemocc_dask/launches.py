@@ -91,8 +91,8 @@ class Launch:
     async def _belong(self, worker: Worker) -> None:
         """Tells and hears, until nothing is at work here any more. Runs on the worker's own loop."""
         try:
-            while not self._leaves() and (again_s := await self._tell(worker)) is not None:
-                await asyncio.sleep(again_s)  # noqa: ASYNC110 - the scheduler calls nobody
+            while not self._leaves() and (again_s := await self._tell(worker)) is not None:  # noqa: ASYNC110 - nobody calls
+                await asyncio.sleep(again_s)
         except Exception as error:
             # Without a word from the scheduler the partitions here would wait for ever.
             log.exception("The scheduler cannot be told how %s stands.", self.name)

@@ -6,8 +6,10 @@ dies takes nothing along but what it had in hand.
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +34,8 @@ from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
 from nemocc_dask.io.streams import close_streams
 from nemocc_dask.io.write import Output
 from nemocc_dask.launches import Launch, launch
-from nemocc_dask.llm import Answer, Attempt, Results, Store
+from nemocc_dask.llm import Answer, Attempt, Results, Store, asked_of_model, counts_in
+from nemocc_dask.logs import event
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
 from nemocc_dask.segmenting import LinesOnce
@@ -40,7 +43,9 @@ from nemocc_dask.settings import MAX_DOCUMENT_BYTES
 from nemocc_dask.synthesize import Hooks, Recipe, side_by_side, synthesize_task, with_shared_lines
 from nemocc_dask.tasks import Task
 from nemocc_dask.text.engine import Frame, frames_of, frames_on
-from nemocc_dask.worker import PartProgress
+from nemocc_dask.worker import PartProgress, logged
+
+log = logging.getLogger("nemocc_dask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +104,7 @@ def run_partition(work: Work, plan: Plan) -> str:
     launched = launch(plan.launch, partial(_launch_of, plan))
     progress = PartProgress(work.part.index, launched)
     try:
-        with launched.partition(progress.worker):
+        with launched.partition(progress.worker), logged(plan.run, work.part.index):
             return _run(work, plan, progress)
     except CancelledError:
         raise progress.stopped() from None
@@ -121,6 +126,7 @@ def _launch_of(plan: Plan) -> Launch:
 def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
     if progress.tick():
         raise progress.stopped()
+    began = time.monotonic()
     name = f"{plan.run}-part-{work.part.index:05d}-{uuid.uuid4().hex[:8]}"
     # What is in the shards is in the store before the partition counts as done.
     with plan.store.attempt(name) as attempt:
@@ -128,7 +134,19 @@ def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
         documents, tasks = _results(work, plan, attempt, progress)
     record = PartRecord(work.part.index, name, documents, tasks).to_json()
     plan.output.write_text(record_name(work.part.index), record)
+    told = event("partition_done", seconds=round(time.monotonic() - began, 3), **_sums(tasks.values()))
+    log.info("Partition %d is done.", work.part.index, extra=told)
     return record
+
+
+def _sums(tasks: Collection[Stages]) -> dict[str, int]:
+    """What a partition came to, all tasks together, for the log: results kept, rows failed, requests sent."""
+    each = [count for stages in tasks for count in stages]
+    return {
+        "rows": sum(stages[-1].rows_out for stages in tasks if stages),
+        "failed": sum(sum(count.failed.values()) for count in each),
+        "http_requests": sum(count.notes.get("http_requests", 0) for count in each),
+    }
 
 
 def _results(work: Work, plan: Plan, attempt: Attempt, progress: PartProgress) -> tuple[Stages, dict[str, Stages]]:
@@ -220,15 +238,22 @@ def _task_runner(
     task: Task, frame: Frame, lines: LinesOnce | None, part: Part, plan: Plan, attempt: Attempt, progress: PartProgress
 ) -> Callable[[], Stages]:
     sent = _Sent(task, frame, plan.recipe.config.n)
+    asked, prices = asked_of_model(plan.recipe.endpoint.model), plan.caps.prices
 
     def on_prepared(rows: int) -> None:
         sent.answers = rows
         progress.add({"rows": rows})
 
+    def on_result(results: Results) -> None:
+        counts = _counts(results, sent)
+        progress.add(counts)
+        if prices is not None:
+            asked.paid(prices.cost(counts["prompt_tokens"], counts["completion_tokens"]))
+
     hooks = Hooks(
         priority=part.index,
         on_prepared=on_prepared,
-        on_result=lambda results: progress.add(_counts(results, sent)),
+        on_result=on_result,
         attempt=attempt,
         should_stop=progress.tick,
         before_sending=progress.is_stopped,
@@ -263,16 +288,10 @@ def _characters(frame: Frame) -> int:
 
 def _counts(results: Results, sent: _Sent) -> dict[str, int]:
     """What a request's results come to; tokens are counted where they were paid for now."""
-    answers = [one for one in results if isinstance(one, Answer)]
-    new = [one for one in answers if not one.reused]
+    new = [one for one in results if isinstance(one, Answer) and not one.reused]
     untold = [len(one.text or "") + len(one.reasoning or "") for one in new if one.completion_tokens is None]
     return {
-        "http_requests": max((one.attempts for one in results if not getattr(one, "reused", False)), default=0),
-        "answers": len(answers),
-        "reused": len(answers) - len(new),
-        "failed": len(results) - len(answers),
-        "prompt_tokens": sum(one.prompt_tokens or 0 for one in new),
-        "completion_tokens": sum(one.completion_tokens or 0 for one in new),
+        **counts_in(results),
         "estimated_prompt_tokens": sent.tokens if any(one.prompt_tokens is None for one in new) else 0,
         "estimated_completion_tokens": sum(untold) // CHARACTERS_PER_TOKEN,
     }

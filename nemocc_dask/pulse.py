@@ -176,9 +176,9 @@ def silent_s(record: Record) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(record["updated_at"])).total_seconds()
 
 
-def is_driven(record: Record | None) -> bool:
+def is_driven(record: Record) -> bool:
     """Whether somebody is driving the run, as far as can be told from the folder."""
-    return record is not None and record["state"] in UNDER_WAY and silent_s(record) < LOST_S
+    return record["state"] in UNDER_WAY and silent_s(record) < LOST_S
 
 
 def driver_of(record: Record) -> Driver:
@@ -190,6 +190,6 @@ def driven_words(output: Output, record: Record) -> str:
     """What to tell whoever would run into a folder that another is driving a run in."""
     return (
         f"Another run is writing to {output.url!r}: {driver_of(record).words()}, told of it {silent_s(record):.0f} s "
-        f"ago. Look with 'nemocc-dask status', end it with 'nemocc-dask cancel', or name another --output. If it has died, "
-        f"wait until it has been silent for {LOST_S:.0f} s."
+        f"ago. Look with 'nemocc-dask status', end it with 'nemocc-dask cancel', or name another --output. If it has "
+        f"died, wait until it has been silent for {LOST_S:.0f} s."
     )

@@ -18,6 +18,7 @@ from nemocc_dask.admit import admit
 from nemocc_dask.errors import SettingError
 from nemocc_dask.generate import generate
 from nemocc_dask.llm import Attempt, Flaw, OnResult, ShouldStop
+from nemocc_dask.logs import with_context
 from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import counted_documents, lines_of, preprocess
 from nemocc_dask.route import Route, route
@@ -124,13 +125,19 @@ def synthesize(
     recipe: Recipe,
     attempt: Attempt | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_prepared: Callable[[int], None] | None = None,
+    on_result: OnResult | None = None,
 ) -> Synthesized:
     """Admit and route documents, and run every task on those routed to it.
 
     attempt: where answers are looked up and kept. should_stop: asked now and then; then `CancelledError` is raised.
+    on_prepared, on_result: as in `Hooks`.
     """
     stopped = Event()
-    hooks = Hooks(should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt)
+    hooks = Hooks(
+        should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt,
+        on_prepared=on_prepared, on_result=on_result,
+    )  # fmt: skip
     admitted = admit(frame)
     routed = route(counted_documents(admitted.kept, recipe.tokenizer), routes)
     by_task = with_shared_lines(routed.by_task, recipe.tokenizer)
@@ -172,7 +179,7 @@ def side_by_side(
     when the waiting thread is interrupted. while_waiting: called on it now and then.
     """
     with ThreadPoolExecutor(max(1, len(runners))) as threads:
-        running = {name: threads.submit(runner) for name, runner in runners.items()}
+        running = {name: threads.submit(with_context(runner)) for name, runner in runners.items()}
         try:
             left = set(running.values())
             while left and all(map(_succeeded, set(running.values()) - left)):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import Any
 
+import dask
 from distributed import Worker, get_worker, secede
 
 from nemocc_dask.errors import JobError
 from nemocc_dask.launches import Launch
 from nemocc_dask.llm import Stop
+from nemocc_dask.logs import about, event, switch_on
+
+log = logging.getLogger("nemocc_dask")
 
 PROGRESS_TOPIC = "nemocc-progress"
 """Topic of the worker events that carry progress: {"launch": its name, "part": index, "counts": {name: n
@@ -112,6 +118,27 @@ class PartProgress:
                 self._sync()
             finally:
                 self._syncing.release()
+
+
+def log_as_configured() -> None:
+    """Write logs as Dask's setting `nemocc.log` says in this process; see `logs.switch_on`."""
+    switch_on(dask.config.get("nemocc.log", None))
+
+
+@contextmanager
+def logged(run: str, partition: int) -> Iterator[None]:
+    """What is logged while the block runs is about this partition; so are its beginning, and an end before its time."""
+    log_as_configured()
+    worker, _ = _here()
+    with about(run=run, partition=partition, **({"worker": worker.address} if worker else {})):
+        log.info("Partition %d begins.", partition, extra=event("partition_begun"))
+        try:
+            yield
+        except BaseException as error:
+            # Its kind alone: the words of a library's error may hold a document's.
+            told = event("partition_stopped", error=type(error).__name__)
+            log.info("Partition %d ends before its time.", partition, extra=told)
+            raise
 
 
 class CurrentTask:

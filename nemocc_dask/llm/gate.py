@@ -16,6 +16,7 @@ from nemocc_dask.llm.backend import UNSENT, Backend, Lease, Report
 from nemocc_dask.llm.health import FAILURES, Outage, Verdict
 from nemocc_dask.llm.rates import Pace, TokenBudget
 from nemocc_dask.llm.share import Grant, Permits, Share, TokenPermits, Usage
+from nemocc_dask.logs import event
 from nemocc_dask.settings import Endpoint
 
 __all__ = ["Allowance", "Backend", "Gate", "Lease", "Report", "Verdict", "allowance_of"]
@@ -81,7 +82,9 @@ class Gate:
 
         A server that is gone counts for the one probe that may be there.
         """
-        return min(self._most, sum(b.adaptive.limit if b.breaker.healthy else 1 for b in self.backends))
+        return min(
+            self._places(self._clock()), sum(b.adaptive.limit if b.breaker.healthy else 1 for b in self.backends)
+        )
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Takes other settings for the same addresses; what was learned of the servers stays.
@@ -246,19 +249,22 @@ class Gate:
             adaptive.refused(lease.round, backend.in_flight)
         else:
             adaptive.lost(lease.round)
+        backend.tell_of_limit()
         alone = not any(other.breaker.healthy for other in self.backends if other is not backend)
         was_healthy = backend.breaker.healthy
         if backend.breaker.note(verdict, now, probe=lease.probe, alone=alone):
             adaptive.restart()
             if backend.tells_of_return():
-                log.warning("%s answers again.", backend.base_url)
+                told = event("endpoint_back", endpoint=backend.base_url)
+                log.warning("%s answers again.", backend.base_url, extra=told)
         elif was_healthy and not backend.breaker.healthy and backend.tells_of_outage(now):
             how = (
                 "It is tried now and then"
                 if alone
                 else "The other addresses go on without it; it is tried now and then"
             )
-            log.warning("%s does not answer. %s.", backend.base_url, how)
+            told = event("endpoint_down", endpoint=backend.base_url)
+            log.warning("%s does not answer. %s.", backend.base_url, how, extra=told)
         if report.allowance is not None:
             ours = report.allowance if self.share is None else report.allowance.part(self.share.part)
             backend.quotas.told(now, lease.marks, ours, refused=verdict is Verdict.CROWDED)

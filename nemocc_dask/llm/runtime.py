@@ -26,6 +26,7 @@ from nemocc_dask.llm.claims import Claims
 from nemocc_dask.llm.client import ChatClient
 from nemocc_dask.llm.collector import patient_collector
 from nemocc_dask.llm.gate import Gate
+from nemocc_dask.llm.metrics import Lane, watch
 from nemocc_dask.llm.results import Answers, ChatRequest, ShouldStop, Stop, StoppedError
 from nemocc_dask.llm.share import Grant, Share, Usage
 from nemocc_dask.settings import Endpoint
@@ -164,7 +165,8 @@ def _wait(
 class Runtime:
     """An event loop in a thread of its own, with the session and the gates that live on it.
 
-    `submit`, `wait_for`, `claims`, `stop` and `end` may be called from any other thread; the rest on the loop only.
+    `submit`, `wait_for`, `claims`, `lanes`, `stop` and `end` may be called from any other thread; the rest on the loop
+    only.
     """
 
     def __init__(self) -> None:
@@ -248,6 +250,10 @@ class Runtime:
         sessions = tuple(self.session(access) for access in accesses)
         return ChatClient(accesses, sessions, self.gate(accesses[0].endpoint, shared_as), priority, before_sending)
 
+    def lanes(self) -> list[Lane]:
+        """The gates as they are now; from any thread."""
+        return [Lane(model, gate.in_flight, gate.limit) for ((_, model, _), _), gate in list(self._gates.items())]
+
     def claims(self, store: str | None) -> Claims:
         """What is being asked for a store; without a store nobody shares what anybody asks."""
         return Claims() if store is None else self._claims.setdefault(store, Claims())
@@ -314,6 +320,14 @@ def close_runtime() -> None:
         if _runtime is not None and _runtime.is_alive():
             _runtime.close()
             _runtime = None
+
+
+def _lanes() -> list[Lane]:
+    runtime = _runtime
+    return runtime.lanes() if runtime is not None and runtime.is_alive() else []
+
+
+watch(_lanes)
 
 
 def _start_afresh() -> None:
