@@ -100,13 +100,10 @@ class Scene:
         found = [number for moment, number in self.samples if since <= moment < until]
         return sum(found) / max(1, len(found))
 
-    def back_in_use_s(self, since: float, share: float = 0.95) -> float:
-        """Seconds until so much of the limit is in use again after it was seen not to be; 0 where that was never."""
-        after = [(moment - since, number) for moment, number in self.samples if moment >= since]
-        fell = next((moment for moment, number in after if number < share * LIMIT), None)
-        if fell is None:
-            return 0.0
-        return next((moment for moment, number in after if moment > fell and number >= share * LIMIT), float("inf"))
+    def back_in_use_s(self, since: float, within_s: float = 8.0, share: float = 0.95) -> float:
+        """Seconds from then to the last moment, of the next seconds, at which less of the limit was in use."""
+        after = [(moment - since, number) for moment, number in self.samples if 0 <= moment - since < within_s]
+        return max((moment for moment, number in after if number < share * LIMIT), default=0.0)
 
 
 @contextmanager
@@ -184,10 +181,8 @@ def faults(words: Sequence[str]) -> None:
         time.sleep(10)
         here.until_done()
         seen, books = here.endpoint.stats(), here.books()
-        necessary = sum(account["requests"] for account in books["tasks"].values())
         tell(
-            "faults", requests=seen["requests"], necessary=necessary, repeated=seen["requests"] - necessary,
-            abandoned=seen.get("abandoned"), peak=seen["peak_in_flight"], mean=round(seen["mean_in_flight"], 1),
+            "faults", requests=seen["requests"], answered_again=seen["repeated"], abandoned=seen["abandoned"], peak=seen["peak_in_flight"], mean=round(seen["mean_in_flight"], 1),
             failed=sum(sum(account["failed"].values()) for account in books["tasks"].values()),
             after_kill_s=round(here.back_in_use_s(killed_at), 1), after_stop_s=round(here.back_in_use_s(stopped_at), 1),
             while_stopped=round(here.in_flight(stopped_at + 5, went_on_at), 1),
@@ -220,9 +215,8 @@ def driver(words: Sequence[str]) -> None:
         here.submit()
         here.until_done()
         seen, books = here.endpoint.stats(), here.books()
-        necessary = sum(account["requests"] for account in books["tasks"].values())
         tell(
-            "driver", requests=seen["requests"], necessary=necessary, repeated=seen["requests"] - necessary,
+            "driver", requests=seen["requests"], answered_again=seen["repeated"], abandoned=seen["abandoned"],
             in_flight_at_kills=in_flight, sent_after_scheduler_died=quiet - before, sent_10_s_later=sent_later,
             first=first["since"], second=taken_over_s, peak=seen["peak_in_flight"],
             failed=sum(sum(account["failed"].values()) for account in books["tasks"].values()),
@@ -242,9 +236,11 @@ def cancel(words: Sequence[str]) -> None:
         later = here.endpoint.stats()["requests"] - then
         here.submit()
         here.until_done()
-        seen, books = here.endpoint.stats(), here.books()
-        necessary = sum(account["requests"] for account in books["tasks"].values())
-        tell("cancel", took_s=round(took_s, 1), later=later, repeated=seen["requests"] - necessary)
+        seen = here.endpoint.stats()
+        tell(
+            "cancel", took_s=round(took_s, 1), later=later, answered_again=seen["repeated"],
+            abandoned=seen["abandoned"],
+        )  # fmt: skip
 
 
 def overhead(_: Sequence[str]) -> None:
