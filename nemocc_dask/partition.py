@@ -22,10 +22,9 @@ from nemocc_dask.admit import admit
 from nemocc_dask.budget import CHARACTERS_PER_TOKEN, Caps, Tokens
 from nemocc_dask.errors import InputError, JobError
 from nemocc_dask.generate import language_rows
-from nemocc_dask.io.files import PARQUET
 from nemocc_dask.io.manifest import INPUT, REJECTED, PartRecord, Stages, record_name
 from nemocc_dask.io.parts import Part
-from nemocc_dask.io.read import read_part
+from nemocc_dask.io.read import joined, names_of_rows, read_pieces
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
 from nemocc_dask.io.write import Output
@@ -132,43 +131,40 @@ def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
     """The outcome of the stages before the tasks, and each task's rows."""
     if plan.columns is None or not work.part.file:
         return Outcome(None, (), ()), [(task, _language_rows(work.part, task, plan)) for task in plan.sample_tasks]
-    frame = _documents(work.part, plan.columns, frames_on(gpu=plan.gpu))
+    frame, pieces = _documents(work.part, plan.columns, frames_on(gpu=plan.gpu))
     repeated = np.zeros(len(frame), dtype=np.bool_)
     repeated[list(work.repeated)] = True
     admitted = admit(frame, duplicated=repeated, max_document_bytes=plan.max_document_bytes)
     counted = counted_documents(admitted.kept, plan.recipe.tokenizer)
     routed = route(counted, plan.routes, min_score=plan.min_score, max_score=plan.max_score)
     documents = chained(admitted, routed.documents)
-    located = tuple(_located(rejects, work.part) for rejects in documents.rejected)
+    located = tuple(_located(rejects, work.part, pieces) for rejects in documents.rejected)
     return documents._replace(rejected=located), list(routed.by_task)
 
 
-def _documents(part: Part, wanted: Columns, frames: Frames) -> Frame:
+def _documents(part: Part, wanted: Columns, frames: Frames) -> tuple[Frame, list[int]]:
+    """The documents, and how many of them each piece of the part has."""
     try:
-        table = read_part(part, wanted.schema)
+        pieces = read_pieces(part, wanted.schema)
     except InputError as error:  # found only where it is read, when other partitions have asked already
         raise JobError(str(error)) from None
-    return frames.from_table(table.rename_columns([wanted.renamed[name] for name in table.column_names]))
+    table = joined(pieces)
+    frame = frames.from_table(table.rename_columns([wanted.renamed[name] for name in table.column_names]))
+    return frame, [len(rows) for rows in pieces]
 
 
 def _language_rows(part: Part, task: Task, plan: Plan) -> Frame:
-    return frames_on(gpu=plan.gpu).from_columns(
-        language_rows(part.start, part.stop, task, seed=plan.recipe.config.seed)
-    )
+    [samples] = part.pieces
+    rows = language_rows(samples.start, samples.stop, task, seed=plan.recipe.config.seed)
+    return frames_on(gpu=plan.gpu).from_columns(rows)
 
 
-def _located(rejects: Frame, part: Part) -> Frame:
+def _located(rejects: Frame, part: Part, pieces: list[int]) -> Frame:
     """Rejects of the input with file and row in `detail`: a row without an id can be found by nothing else."""
-    first, since = (
-        (part.start, "") if part.format == PARQUET else (0, f" from byte {part.start} on" if part.start else "")
-    )
     frames = frames_of(rejects)
-    rows = (first + frames.positions(rejects)).tolist()
+    rows = names_of_rows(part, pieces, frames.positions(rejects).tolist())
     further = frames.host(frames.texts(rejects, columns.DETAIL)).to_pylist()
-    details = [
-        f"{part.file}, row {row}{since}" + (f": {words}" if words else "")
-        for row, words in zip(rows, further, strict=True)
-    ]
+    details = [row + (f": {words}" if words else "") for row, words in zip(rows, further, strict=True)]
     return frames.attach(rejects, {columns.DETAIL: pa.array(details, pa.large_string())})
 
 

@@ -37,17 +37,18 @@ def bytes_and_bytes_per_line(path: str) -> tuple[int, float]:
     if not sample.strip() and len(sample) < _SAMPLE_BYTES:
         return 0, 1.0
     if compression_of(path) is None:
-        return file_size(path), len(sample) / max(1, sample.count(b"\n"))
+        unended = len(sample) < _SAMPLE_BYTES and not sample.endswith(b"\n")  # all of the file, and its last line
+        return file_size(path), len(sample) / max(1, sample.count(b"\n") + unended)
     size, lines = look_into(path, _count)
     return size, size / max(1, lines)
 
 
 def _count(file: Any) -> tuple[int, int]:
-    """Bytes and line breaks of all that is left."""
-    size = lines = 0
+    """Bytes and lines of all that is left."""
+    size, breaks, last = 0, 0, b""
     while piece := file.read(_PIECE_BYTES):
-        size, lines = size + len(piece), lines + piece.count(b"\n")
-    return size, lines
+        size, breaks, last = size + len(piece), breaks + piece.count(b"\n"), piece
+    return size, breaks + (not last.endswith(b"\n"))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nemocc_dask.io.files import look_into, named, opened, version_of
+from nemocc_dask.io.files import REMOTE_READERS, SMALL_BYTES, file_size, look_into, named, opened, version_of
 from nemocc_dask.io.streams import STREAMS
 
 BATCH_BYTES = 4 << 20
@@ -27,12 +27,26 @@ _BUFFER_BYTES = 1 << 20
 
 def parquet_schema(path: str) -> pa.Schema:
     """Arrow schema of the file. Raises `InputError`."""
-    return footer_of(path).schema.to_arrow_schema().remove_metadata()
+    return _schema(path, version_of(path))
+
+
+@lru_cache(maxsize=1 << 17)
+def _schema(path: str, version: str) -> pa.Schema:
+    return _one_of_each(_layout(path, version).footer.schema.to_arrow_schema().remove_metadata())
+
+
+@lru_cache(maxsize=64)
+def _one_of_each(schema: pa.Schema) -> pa.Schema:
+    """The first of equal schemas, so that those of many files take no more room than one."""
+    return schema
 
 
 def footer_of(path: str) -> pq.FileMetaData:
-    """What the file says of itself. Raises `InputError` where it is none of Parquet."""
-    return _layout(path, version_of(path)).footer
+    """What the file says of itself; its schema is remembered with it. Raises `InputError` where it is no Parquet."""
+    version = version_of(path)
+    footer = _layout(path, version).footer
+    _schema(path, version)
+    return footer
 
 
 class _Layout(NamedTuple):
@@ -42,7 +56,7 @@ class _Layout(NamedTuple):
     rows_before: tuple[int, ...]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMOTE_READERS)
 def _layout(path: str, version: str) -> _Layout:  # noqa: ARG001 - another version, another layout
     footer = look_into(path, lambda file: pq.ParquetFile(file).metadata)
     lengths = (footer.row_group(group).num_rows for group in range(footer.num_row_groups))
@@ -54,6 +68,10 @@ def read_rows(path: str, start: int, stop: int, names: Sequence[str]) -> pa.Tabl
 
     They take no more memory than they are large. Raises `InputError`.
     """
+    if file_size(path) <= SMALL_BYTES:
+        table = look_into(path, lambda file: _whole(file, stop - start, names))
+        if table is not None:
+            return table
     version = version_of(path)
     footer, rows_before = _layout(path, version)
     taken = []
@@ -62,6 +80,12 @@ def read_rows(path: str, start: int, stop: int, names: Sequence[str]) -> pa.Tabl
         key = (path, version, group, tuple(names))
         taken.append(named(path, partial(STREAMS.take, key, opened_anew, first, last)))
     return _owned(pa.concat_tables(taken))
+
+
+def _whole(file: Any, rows: int, names: Sequence[str]) -> pa.Table | None:
+    """The columns of a file that has so many rows, and of another None: it costs less to open a small file once."""
+    parquet = pq.ParquetFile(file, pre_buffer=False)
+    return parquet.read(list(names), use_threads=False) if parquet.metadata.num_rows == rows else None
 
 
 def _pieces(rows_before: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, int, int]]:

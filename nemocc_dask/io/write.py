@@ -14,13 +14,12 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from nemocc_dask.errors import JobError, OutputError
-from nemocc_dask.llm.store.trouble import cause_of, remedy_for
+from nemocc_dask.filesystems import AddressError, cause_of, is_local, located, remedy_for
 
 BOOKS = "_nemocc"
 """Folder of the run's own files, beside the shards."""
@@ -37,7 +36,10 @@ class Output:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._filesystem, self._root = fsspec.core.url_to_fs(url)
+        try:
+            self._filesystem, self._root = located(url)
+        except AddressError as error:
+            raise OutputError(f"The output {url!r} cannot be opened: {error}.") from None
 
     def __reduce__(self) -> tuple[type[Output], tuple[str]]:
         # A relative path means something in this process alone; a worker may stand in another folder.
@@ -45,8 +47,7 @@ class Output:
 
     @property
     def _is_local(self) -> bool:
-        protocol = self._filesystem.protocol
-        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        return is_local(self._filesystem)
 
     def path(self, name: str) -> str:
         """Address of a file in the folder, as a person or a reader would name it."""
@@ -54,8 +55,8 @@ class Output:
 
     def holds(self, file: str) -> bool:
         """Whether a file, by its path or URL, stands in the folder."""
-        filesystem, inner = fsspec.core.url_to_fs(file)
-        return type(filesystem) is type(self._filesystem) and inner.startswith(self._inner(""))
+        filesystem, inner = located(file)
+        return filesystem is self._filesystem and inner.startswith(self._inner(""))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

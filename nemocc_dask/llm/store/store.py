@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import cached_property
 
-import fsspec
-
 from nemocc_dask.errors import SettingError
+from nemocc_dask.filesystems import AddressError, is_local, located
 from nemocc_dask.llm.results import Answer, Flaw
 from nemocc_dask.llm.store.attempt import Attempt
 from nemocc_dask.llm.store.folder import Folder
@@ -38,8 +37,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         try:
-            self._filesystem, self._root = fsspec.core.url_to_fs(str(url))
-        except (ImportError, ValueError) as error:
+            self._filesystem, self._root = located(str(url))
+        except AddressError as error:
             raise SettingError(
                 f"The store {url!r} cannot be reached: {error}. Name a folder, or another URL."
             ) from None
@@ -98,5 +97,4 @@ class Store:
 
     @property
     def _is_local(self) -> bool:
-        protocol = self._filesystem.protocol
-        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        return is_local(self._filesystem)
