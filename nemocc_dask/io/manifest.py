@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +74,10 @@ def record_name(index: int) -> str:
     return f"{PARTS}/part-{index:05d}.json"
 
 
-def read_records(output: Output, indices: Iterable[int]) -> dict[int, PartRecord]:
-    """Index → record, of the partitions that are done."""
-    done = (index for index in indices if output.exists(record_name(index)))
-    return {index: PartRecord.from_json(output.read_text(record_name(index))) for index in done}
+def read_records(output: Output, parts: int) -> Iterator[PartRecord]:
+    """The records of those partitions that are done, of so many in all, in order; few are in memory at once."""
+    there = set(output.below(PARTS))
+    return map(PartRecord.from_json, output.read_texts(filter(there.__contains__, map(record_name, range(parts)))))
 
 
 # --- whose folder it is -----------------------------------------------------------------------------------------------

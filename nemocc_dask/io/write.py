@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import glob
 import io
 import json
 import math
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -20,9 +22,13 @@ from filelock import FileLock, Timeout
 
 from nemocc_dask.errors import JobError, OutputError
 from nemocc_dask.filesystems import AddressError, cause_of, is_local, located, remedy_for
+from nemocc_dask.io.files import LOCAL_READERS, REMOTE_READERS, each_of
 
 BOOKS = "_nemocc"
 """Folder of the run's own files, beside the shards."""
+
+MANY = 500
+"""Files beyond which they are removed, or read, together."""
 
 UNFINISHED = f"{BOOKS}/unfinished"
 """Folder of files that are being written."""
@@ -43,10 +49,11 @@ class Output:
 
     def __reduce__(self) -> tuple[type[Output], tuple[str]]:
         # A relative path means something in this process alone; a worker may stand in another folder.
-        return (Output, (self._root if self._is_local else self.url,))
+        return (Output, (self._root if self.is_local else self.url,))
 
     @property
-    def _is_local(self) -> bool:
+    def is_local(self) -> bool:
+        """Whether it is a local or a network file system, and no object store."""
         return is_local(self._filesystem)
 
     def path(self, name: str) -> str:
@@ -64,7 +71,7 @@ class Output:
 
         On a local or network file system only: object stores have no locks. Raises `OutputError` where it is locked.
         """
-        if not self._is_local:
+        if not self.is_local:
             yield
             return
         lock = FileLock(self._inner(f"{BOOKS}/lock"), timeout=0)
@@ -83,32 +90,31 @@ class Output:
             lock.release()
 
     def exists(self, name: str) -> bool:
-        """Whether the file is there."""
-        return bool(self._filesystem.exists(self._inner(name)))
+        """Whether the file is there. Raises `JobError` where that cannot be seen."""
+        with self._looking(name):
+            return bool(self._filesystem.exists(self._inner(name)))
 
     def names(self) -> list[str]:
         """Names of what stands in the folder itself; empty where there is no folder."""
-        if not self._filesystem.exists(self._root):
-            return []
-        return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._filesystem.ls(self._root, detail=False)]
+        with self._looking(""):
+            if not self._filesystem.exists(self._root):
+                return []
+            return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._filesystem.ls(self._root, detail=False)]
 
     def below(self, folder: str) -> list[str]:
         """Names of all files in a folder of this one and in its folders; none where it is not there."""
         root = self._inner("")
-        self._filesystem.invalidate_cache(self._inner(folder))
-        return sorted(path.removeprefix(root) for path in self._filesystem.find(self._inner(folder)))
+        with self._looking(folder):
+            self._filesystem.invalidate_cache(self._inner(folder))
+            return sorted(path.removeprefix(root) for path in self._filesystem.find(self._inner(folder)))
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, where they are there. Raises `JobError` where that is not possible."""
-        for name in names:
-            try:
-                self._filesystem.rm_file(self._inner(name))
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise JobError(
-                    f"The file {self.path(name)} cannot be removed: {error}. Mend that and run the same command again."
-                ) from None
+        left = list(names)
+        if len(left) > MANY and not self.is_local:
+            left = self._left_of(left)
+        for _ in each_of(self._remove, left, self._readers if len(left) > MANY else 1):
+            pass
 
     def remove_unfinished(self) -> None:
         """Remove what a process that was killed has left behind, while nobody writes to the folder."""
@@ -116,13 +122,19 @@ class Output:
 
     def remove_empty(self, folder: str) -> None:
         """Remove a folder of this one where nothing is in it; object stores have none."""
-        if self._is_local:
+        if self.is_local:
             with suppress(OSError):  # it is not empty, or not there
                 os.rmdir(self._inner(folder))
 
     def read_text(self, name: str) -> str:
-        """The file's text."""
-        return str(self._filesystem.cat_file(self._inner(name)).decode("utf-8"))
+        """The file's text. Raises `JobError` where it cannot be read."""
+        with self._looking(name):
+            return str(self._filesystem.cat_file(self._inner(name)).decode("utf-8"))
+
+    def read_texts(self, names: Iterable[str]) -> Iterator[str]:
+        """The texts of many files, in order; only some of them are in memory at once."""
+        for some in _batched(names):
+            yield from each_of(self.read_text, some, self._readers)
 
     def write_text(self, name: str, text: str) -> None:
         """Write the file whole. Raises `JobError` where that is not possible."""
@@ -135,20 +147,60 @@ class Output:
     def _inner(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
+    @property
+    def _readers(self) -> int:
+        return LOCAL_READERS if self.is_local else REMOTE_READERS
+
+    @contextmanager
+    def _looking(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - each of fsspec's file systems has errors of its own
+            raise JobError(
+                f"{self.path(name)} cannot be read: {cause_of(error)}. {remedy_for(error)} and run the same command "
+                "again."
+            ) from None
+
+    def _remove(self, name: str) -> None:
+        try:
+            self._filesystem.rm_file(self._inner(name))
+        except FileNotFoundError:
+            return
+        except Exception as error:  # noqa: BLE001 - each of fsspec's file systems has errors of its own
+            raise JobError(
+                f"The file {self.path(name)} cannot be removed: {cause_of(error)}. Mend that and run the same command "
+                "again."
+            ) from None
+
+    def _left_of(self, names: list[str]) -> list[str]:
+        """Remove files by the thousand, where an object store does that, which tells of none that it leaves."""
+        if glob.has_magic(self._inner("")):  # fsspec would look for other names
+            return names
+        with suppress(Exception):  # what is left is removed one by one, and then it is told why not
+            self._filesystem.rm([self._inner(name) for name in names])
+        there = {name for folder in {name.rpartition("/")[0] for name in names} for name in self.below(folder)}
+        return [name for name in names if name in there]
+
     def _write(self, name: str, content: bytes) -> None:
         try:
             self._put(name, content)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - each of fsspec's file systems has errors of its own
             raise JobError(
                 f"The file {self.path(name)} cannot be written: {cause_of(error)}. {remedy_for(error)} and run the "
                 "same command again: what is finished stays."
             ) from None
 
     def _put(self, name: str, content: bytes) -> None:
-        if self._is_local:
+        if self.is_local:
             _write_beside(self._inner(f"{UNFINISHED}/{uuid.uuid4().hex}"), self._inner(name), content)
         else:
             self._filesystem.pipe_file(self._inner(name), content)
+
+
+def _batched(names: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(names)
+    while some := list(islice(iterator, MANY)):
+        yield some
 
 
 def _write_beside(beside: str, final: str, content: bytes) -> None:

@@ -21,7 +21,7 @@ class Store:
     """Answers that were paid for, kept as lines of JSON in a folder and found again by the key of their request.
 
     url: a local path or any fsspec URL. On a local or network file system an answer outlives its process as soon as it
-    is appended; on an object store, up to 10 seconds later (see `llm.store.remote.Segments`).
+    is appended; on an object store, about a second later (see `llm.store.remote.Segments`).
 
     Nothing is opened or made before it is used. It pickles as its address. All stores of one address in a process share
     an index of 24 bytes an answer. Processes see each other's answers after a second or more.
