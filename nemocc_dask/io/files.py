@@ -128,7 +128,7 @@ def version_of(path: str) -> str:
 
 
 def opened(path: str) -> Any:
-    """The file open for reading bytes, unpacked where it is compressed."""
+    """The file open for reading bytes from its front on, unpacked where it is compressed."""
     filesystem, inner = _located(path)
     compression = compression_of(path)
     if compression == "zstd":  # Arrow brings its own; fsspec needs another package for it
@@ -138,11 +138,22 @@ def opened(path: str) -> Any:
 
 def _stored(filesystem: Any, inner: str, **how: Any) -> Any:
     """The file's bytes; `how` is fsspec's."""
-    if is_local(filesystem):
-        return filesystem.open(inner, "rb", **how)
-    if filesystem.size(inner) <= SMALL_BYTES and not how.get("compression"):
-        return io.BytesIO(filesystem.cat_file(inner))
-    return filesystem.open(inner, "rb", block_size=BLOCK_BYTES, **how)
+    block = {} if is_local(filesystem) else {"block_size": BLOCK_BYTES}
+    return filesystem.open(inner, "rb", **block, **how)
+
+
+def opened_whole(path: str) -> Any:
+    """A small file, got by one request where it is on an object store. It is no compressed one."""
+    filesystem, inner = _located(path)
+    return filesystem.open(inner, "rb") if is_local(filesystem) else io.BytesIO(filesystem.cat_file(inner))
+
+
+def opened_for_ranges(path: str) -> Any:
+    """The file open for reading here and there, with nothing read ahead: who reads has buffers of his own."""
+    filesystem, inner = _located(path)
+    # Others than those that are made for it know no such word, and read ahead as they will.
+    is_buffered = getattr(filesystem, "async_impl", False)
+    return filesystem.open(inner, "rb", **({"cache_type": "none"} if is_buffered else {}))
 
 
 def readers_for(paths: Iterable[str]) -> int:
@@ -156,8 +167,11 @@ def each_of(look: Callable[[T], U], things: Iterable[T], readers: int) -> Iterat
         yield from pool.map(look, things)
 
 
-def look_into(path: str, look: Callable[[Any], T]) -> T:
-    """What `look` makes of the open file, unpacked where it is compressed. Raises `InputError`."""
+def look_into(path: str, look: Callable[[Any], T], opened: Callable[[str], Any] = opened) -> T:
+    """What `look` makes of the open file, unpacked where it is compressed. Raises `InputError`.
+
+    opened: how it is opened.
+    """
 
     def open_and_look() -> T:
         with opened(path) as file:

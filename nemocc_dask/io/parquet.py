@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nemocc_dask.io.files import REMOTE_READERS, SMALL_BYTES, file_size, look_into, named, opened, version_of
+from nemocc_dask.filesystems import is_on_disk
+from nemocc_dask.io.files import (
+    REMOTE_READERS,
+    SMALL_BYTES,
+    file_size,
+    look_into,
+    named,
+    opened_for_ranges,
+    opened_whole,
+    version_of,
+)
 from nemocc_dask.io.streams import STREAMS
 
 BATCH_BYTES = 4 << 20
@@ -23,6 +33,9 @@ BATCH_ROWS = 1024
 
 _BUFFER_BYTES = 1 << 20
 """Of a column, read at once. Without a buffer, Arrow reads the whole column of a row group first."""
+
+_REMOTE_BUFFER_BYTES = 4 << 20
+"""The same where each reading is a request to an object store."""
 
 
 def parquet_schema(path: str) -> pa.Schema:
@@ -58,7 +71,7 @@ class _Layout(NamedTuple):
 
 @lru_cache(maxsize=REMOTE_READERS)
 def _layout(path: str, version: str) -> _Layout:  # noqa: ARG001 - another version, another layout
-    footer = look_into(path, lambda file: pq.ParquetFile(file).metadata)
+    footer = look_into(path, lambda file: pq.ParquetFile(file).metadata, opened_for_ranges)
     lengths = (footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     return _Layout(footer, (0, *accumulate(lengths)))
 
@@ -69,7 +82,7 @@ def read_rows(path: str, start: int, stop: int, names: Sequence[str]) -> pa.Tabl
     They take no more memory than they are large. Raises `InputError`.
     """
     if file_size(path) <= SMALL_BYTES:
-        table = look_into(path, lambda file: _whole(file, stop - start, names))
+        table = look_into(path, lambda file: _whole(file, stop - start, names), opened_whole)
         if table is not None:
             return table
     version = version_of(path)
@@ -110,8 +123,9 @@ class _RowGroup:
     def __init__(self, path: str, footer: pq.FileMetaData, group: int, names: Sequence[str]) -> None:
         self.at = 0
         self._rows: int = footer.row_group(group).num_rows
-        self._source = opened(path)
-        file = pq.ParquetFile(self._source, metadata=footer, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        self._source = opened_for_ranges(path)
+        buffer = _BUFFER_BYTES if is_on_disk(path) else _REMOTE_BUFFER_BYTES
+        file = pq.ParquetFile(self._source, metadata=footer, pre_buffer=False, buffer_size=buffer)
         self._batches = file.iter_batches(
             _rows_per_batch(footer.row_group(group), names), row_groups=[group], columns=list(names), use_threads=False
         )
