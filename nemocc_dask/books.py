@@ -8,13 +8,13 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from typing import Any, NamedTuple
 
 from nemocc_dask.budget import Caps, Meter, Tokens
 from nemocc_dask.identity import shown
 from nemocc_dask.io.accounts import Sums, all_paid_for, spent_in_all, task_account, tokens_of
-from nemocc_dask.io.manifest import RUN, VERSION, PartRecord
+from nemocc_dask.io.manifest import RUN, VERSION, PartRecord, put_inputs
 from nemocc_dask.io.write import Output
 from nemocc_dask.llm import Spent, Store
 from nemocc_dask.settings import Job
@@ -111,7 +111,7 @@ class Books:
             "updated_at": _now(),
             "versions": _versions(),
             "settings": shown(self._job),
-            "identity": self._identity,
+            "identity": self._identity_as_told,
             "replaces": self.replaces,
             "parts": {"all": self.parts, "done": len(self.done)},
             "documents": {"stages": [count.as_record() for count in self.sums.documents]},
@@ -122,6 +122,10 @@ class Books:
         self._written_at = time.monotonic()
         self._output.write_text(RUN, json.dumps(books, indent=1, ensure_ascii=False, default=dict))
         return books
+
+    @cached_property
+    def _identity_as_told(self) -> Record:
+        return put_inputs(self._output, self._identity)
 
     def _look_for_broken_attempts(self) -> None:
         self._broken = self._store.spent(f"{self._beginning.run}-", besides=self._attempts)

@@ -32,6 +32,8 @@ class RemoteFolder:
     waiting: segments that are not put for the last time yet, by name. This process reads them from here.
     """
 
+    readers = 32  # a file takes tens of milliseconds, most of them waiting
+
     def __init__(self, filesystem: Any, root: str, url: str) -> None:
         self.url = url
         self._filesystem, self._root = filesystem, root.rstrip("/")
