@@ -11,6 +11,9 @@ import fsspec
 EXTRAS = {"s3": "s3", "s3a": "s3"}
 """Scheme of an address → the extra of this package that brings its file system."""
 
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss"}
+"""Schemes of file systems without folders. What fsspec calls making a folder makes a bucket there, if need be."""
+
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """Errors that end when room is made."""
 
@@ -44,8 +47,17 @@ def located(url: str) -> tuple[Any, str]:
 
 def is_local(filesystem: Any) -> bool:
     """Whether files can be locked, appended to and moved there: a local or a network file system."""
+    return "file" in _schemes(filesystem)
+
+
+def has_folders(filesystem: Any) -> bool:
+    """Whether a folder has to be made before there can be a file in it."""
+    return not OBJECT_STORES.intersection(_schemes(filesystem))
+
+
+def _schemes(filesystem: Any) -> tuple[str, ...]:
     protocol = filesystem.protocol
-    return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
 
 
 def is_on_disk(url: str) -> bool:

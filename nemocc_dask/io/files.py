@@ -145,7 +145,9 @@ def _stored(filesystem: Any, inner: str, **how: Any) -> Any:
 def opened_whole(path: str) -> Any:
     """A small file, got by one request where it is on an object store. It is no compressed one."""
     filesystem, inner = _located(path)
-    return filesystem.open(inner, "rb") if is_local(filesystem) else io.BytesIO(filesystem.cat_file(inner))
+    if is_local(filesystem):
+        return filesystem.open(inner, "rb")
+    return io.BytesIO(filesystem.cat_file(inner, start=0))  # without a start, s3fs would ask for the size first
 
 
 def opened_for_ranges(path: str) -> Any:

@@ -91,12 +91,15 @@ class Output:
 
     def exists(self, name: str) -> bool:
         """Whether the file is there. Raises `JobError` where that cannot be seen."""
+        path = self._inner(name)
         with self._looking(name):
-            return bool(self._filesystem.exists(self._inner(name)))
+            self._filesystem.invalidate_cache(path.rpartition("/")[0])  # others may have written since
+            return bool(self._filesystem.exists(path))
 
     def names(self) -> list[str]:
         """Names of what stands in the folder itself; empty where there is no folder."""
         with self._looking(""):
+            self._filesystem.invalidate_cache(self._root)
             if not self._filesystem.exists(self._root):
                 return []
             return [path.rstrip("/").rsplit("/", 1)[-1] for path in self._filesystem.ls(self._root, detail=False)]
@@ -113,8 +116,10 @@ class Output:
         left = list(names)
         if len(left) > MANY and not self.is_local:
             left = self._left_of(left)
-        for _ in each_of(self._remove, left, self._readers if len(left) > MANY else 1):
-            pass
+        if len(left) > MANY:
+            list(each_of(self._remove, left, self._readers))
+        else:
+            list(map(self._remove, left))
 
     def remove_unfinished(self) -> None:
         """Remove what a process that was killed has left behind, while nobody writes to the folder."""
@@ -127,9 +132,10 @@ class Output:
                 os.rmdir(self._inner(folder))
 
     def read_text(self, name: str) -> str:
-        """The file's text. Raises `JobError` where it cannot be read."""
+        """The file's text. Raises `JobError` where it cannot be read, `UnicodeDecodeError` where it is no text."""
         with self._looking(name):
-            return str(self._filesystem.cat_file(self._inner(name)).decode("utf-8"))
+            content = self._filesystem.cat_file(self._inner(name))
+        return str(content.decode("utf-8"))
 
     def read_texts(self, names: Iterable[str]) -> Iterator[str]:
         """The texts of many files, in order; only some of them are in memory at once."""

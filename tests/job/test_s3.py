@@ -18,7 +18,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from nemocc_dask import run_job
-from nemocc_dask.llm import Store
+from nemocc_dask.errors import JobError
+from nemocc_dask.llm import Answer, Store
 from nemocc_dask.simulate import Simulator
 
 from .jobs import COMMAND, arguments, assert_same_results, clean_documents, finish, quiet, start, wait_until
@@ -188,6 +189,17 @@ def test_a_bucket_that_is_not_there(bucket, job, simulator, corpus):
     written = bucket.finish(arguments(job(simulator, output="s3://nowhere/out")))
     assert_one_line(written, "s3://nowhere/out", "bucket does not exist")
     assert quiet(simulator) == 0
+
+
+def test_a_store_makes_no_bucket(bucket):
+    """A store in a bucket that is not there, such as one misspelt, says so when it is written, and makes none."""
+    attempt = Store("s3://nowhere/responses").attempt("a")
+    attempt.append("0" * 32, Answer("Hi", "stop", "m", 7, 11, 1, 0.2, 0), label="distill", recipe="r")
+    with pytest.raises(JobError, match=r"s3://nowhere/responses/a\.00000\.jsonl .*bucket does not exist"):
+        attempt.sync()
+    assert not bucket.filesystem.exists("nowhere")
+    bucket.filesystem.mkdir("nowhere")
+    attempt.close()
 
 
 def test_no_access(bucket, job, simulator, refusing):

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from nemocc_dask.errors import JobError
+from nemocc_dask.filesystems import has_folders
 from nemocc_dask.llm.store.folder import LINES, Span, Written
 from nemocc_dask.llm.store.trouble import cannot_read, cannot_write
 
@@ -70,7 +71,7 @@ class RemoteFolder:
     def write(self, name: str, content: bytes) -> None:
         """Put a file whole."""
         try:
-            if not self._made:  # an object store has no folders, but fsspec serves other kinds too
+            if not self._made and has_folders(self._filesystem):
                 self._filesystem.makedirs(self._root, exist_ok=True)
                 self._made = True
             self._filesystem.pipe_file(self._inner(name), content)
