@@ -14,11 +14,19 @@ from urllib.request import Request, urlopen
 
 import fsspec
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from nemocc_dask import run_job
 from nemocc_dask.errors import JobError
+from nemocc_dask.io.files import find_files
+from nemocc_dask.io.parts import plan_parts
+from nemocc_dask.io.read import read_part
+from nemocc_dask.io.scan import find_columns, find_repeated_ids
+from nemocc_dask.io.streams import closing_streams
 from nemocc_dask.llm import Answer, Store
 from nemocc_dask.simulate import Simulator
 
@@ -139,6 +147,54 @@ def test_a_job_that_changed_makes_room_on_s3(bucket, job, simulator, tmp_path):
     assert changed.returncode == 0 and "Answers that are paid for are used again" in changed.stderr, changed.stderr
     bucket.filesystem.invalidate_cache()
     assert len(bucket.filesystem.ls("bucket/out/distill")) == 1 and quiet(simulator) == asked
+
+
+@pytest.fixture
+def got(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Bytes of each object, or range of one, that is got from now on."""
+    sizes: list[int] = []
+    call = S3FileSystem._call_s3
+
+    async def counted(self: Any, method: str, *words: Any, **how: Any) -> Any:
+        reply = await call(self, method, *words, **how)
+        sizes.extend([reply["ContentLength"]] if method == "get_object" else [])
+        return reply
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("name", ["large.parquet", "large.jsonl"])
+def test_no_more_is_got_than_is_read(bucket, tmp_path, got, name):
+    """All partitions of a large file get it about once; the look for repeated ids gets no texts of a Parquet file."""
+    rows = pa.table({"id": range(4000), "text": [os.urandom(1000).hex() for _ in range(4000)]})
+    if name.endswith("parquet"):
+        pq.write_table(rows, tmp_path / name, compression="none", use_dictionary=False)
+    else:
+        rows.to_pandas().to_json(tmp_path / name, orient="records", lines=True)
+    bucket.filesystem.put(str(tmp_path / name), f"bucket/{name}")
+    size = (tmp_path / name).stat().st_size
+    parts = plan_parts([f"s3://bucket/{name}"], rows_per_partition=500)
+    assert len(parts) == 8 and sum(got) < 0.05 * size
+    found = find_columns(parts, id_field="id", text_field="text", score_field=None, carried=None, reserved=frozenset())
+    got.clear()
+    find_repeated_ids(parts, found)
+    assert sum(got) < (0.1 if name.endswith("parquet") else 1.2) * size
+    got.clear()
+    with closing_streams():
+        assert sum(len(read_part(part, found.schema)) for part in parts) == 4000
+    assert sum(got) < 1.2 * size
+
+
+def test_a_small_file_is_one_request(bucket, tmp_path, got):
+    """Of files that share a partition each is got by one request."""
+    for number in range(20):
+        pq.write_table(pa.table({"id": [number], "text": ["a"]}), tmp_path / f"{number}.parquet")
+        bucket.filesystem.put(str(tmp_path / f"{number}.parquet"), f"bucket/small/{number:02d}.parquet")
+    [part] = plan_parts(find_files(["s3://bucket/small"]), rows_per_partition=500)
+    got.clear()
+    table = read_part(part, pa.schema([("id", pa.int64()), ("text", pa.string())]))
+    assert table.column("id").to_pylist() == list(range(20)) and len(got) == 20
 
 
 # --- trouble ----------------------------------------------------------------------------------------------------------
