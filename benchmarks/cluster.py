@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from corpus import repeated_demo
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from cluster.processes import Cluster, EndpointProcess, nemocc  # noqa: E402 - found by then
+from cluster.processes import Cluster, EndpointProcess, nemocc
 
 LIMIT = 96
 LATENCY_S = 1.0
@@ -182,12 +182,12 @@ def faults(words: Sequence[str]) -> None:
         here.until_done()
         seen, books = here.endpoint.stats(), here.books()
         tell(
-            "faults", requests=seen["requests"], answered_again=seen["repeated"], abandoned=seen["abandoned"], peak=seen["peak_in_flight"], mean=round(seen["mean_in_flight"], 1),
+            "faults", requests=seen["requests"], answered_again=seen["repeated"], abandoned=seen["abandoned"],
+            peak=seen["peak_in_flight"], mean=round(seen["mean_in_flight"], 1),
             failed=sum(sum(account["failed"].values()) for account in books["tasks"].values()),
             after_kill_s=round(here.back_in_use_s(killed_at), 1), after_stop_s=round(here.back_in_use_s(stopped_at), 1),
             while_stopped=round(here.in_flight(stopped_at + 5, went_on_at), 1),
-            timeline=[number for _, number in here.samples][::10],
-        )  # fmt: skip
+            )  # fmt: skip
 
 
 def driver(words: Sequence[str]) -> None:
@@ -304,6 +304,7 @@ PARTS = {"limit": limit, "faults": faults, "driver": driver, "cancel": cancel, "
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", required=True)
     parser.add_argument("--tokenizer")
