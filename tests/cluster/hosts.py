@@ -11,11 +11,18 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
+from ipaddress import IPv4Network
 from typing import Self
 from uuid import uuid4
 
 NOBODY = "02:00:00:00:00:01"
 """A hardware address that no host has."""
+
+
+RANGE = IPv4Network("198.18.0.0/15")
+"""Set aside for benchmarks; no network outside has addresses of it."""
+
+WIDTH = 28
 
 
 def why_not() -> str | None:
@@ -39,17 +46,18 @@ class Hosts:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
+        own, *others = _network().hosts()
+        self._own, self._addresses = own, dict(zip(names, map(str, others), strict=False))
+        assert len(self._addresses) == len(names), f"there is room for {len(others)} hosts"
         self._tag = uuid4().hex[:6]
-        network = f"198.18.{int(self._tag[:2], 16)}"  # of the range that is set aside for benchmarks
-        self._addresses = {name: f"{network}.{number}" for number, name in enumerate(names, 2)}
-        self._switch, self._own = f"nd{self._tag}", f"{network}.1"
+        self._switch = f"nd{self._tag}"
         self._made = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as made:
             _ip("link", "add", self._switch, "type", "bridge")
             made.callback(_ip, "link", "delete", self._switch)
-            _ip("address", "add", f"{self._own}/24", "dev", self._switch)
+            _ip("address", "add", f"{self._own}/{WIDTH}", "dev", self._switch)
             _ip("link", "set", self._switch, "up")
             for name in self._addresses:
                 self._add(name, made)
@@ -65,7 +73,7 @@ class Hosts:
         made.callback(_ip, "netns", "delete", namespace)  # its end of the cable goes with it, and so the other
         _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", namespace)
         _ip("link", "set", cable, "master", self._switch, "up")
-        _ip("-n", namespace, "address", "add", f"{self._addresses[name]}/24", "dev", "eth0")
+        _ip("-n", namespace, "address", "add", f"{self._addresses[name]}/{WIDTH}", "dev", "eth0")
         for device in ("lo", "eth0"):
             _ip("-n", namespace, "link", "set", device, "up")
 
@@ -102,6 +110,13 @@ class Hosts:
     def _cable(self, name: str) -> str:
         """The switch's end; the names of devices have 15 letters at most."""
         return f"nd{self._tag}-{list(self._addresses).index(name)}"
+
+
+def _network() -> IPv4Network:
+    """One that no other process on this machine takes."""
+    networks = 2 ** (WIDTH - RANGE.prefixlen)
+    first = RANGE.network_address + (os.getpid() % networks) * 2 ** (32 - WIDTH)
+    return IPv4Network(f"{first}/{WIDTH}")
 
 
 def _ip(*words: str) -> None:

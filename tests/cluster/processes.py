@@ -223,6 +223,10 @@ class Cluster:
         found = {name: self._task_runner(name) for name in self._processes if name != "scheduler"}
         return {name: process.pid for name, process in found.items() if process is not None}
 
+    def is_running(self, name: str) -> bool:
+        """Whether the command `dask worker`, or "scheduler", still runs."""
+        return name in self._processes and self._processes[name].is_alive
+
     def add_worker(self, name: str) -> None:
         """Starts a worker; returns once the scheduler knows it."""
         self._start_worker(name)
@@ -259,7 +263,7 @@ class Cluster:
         process.wait()
 
     def _start_worker(self, name: str) -> None:
-        assert not (name in self._processes and self._processes[name].is_alive), f"there is a worker {name}"
+        assert not self.is_running(name), f"there is a worker {name}"
         options = ["--name", name, "--local-directory", str(self.folder / f"{name}-scratch"), *self._worker_options]
         kept = "--nanny" if self._nanny else "--no-nanny"
         self._start(name, [*DASK, "worker", self.address, kept, *self._listening(name), *options])
