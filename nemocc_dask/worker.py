@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
-from distributed import Worker, get_worker, secede
+from distributed import Status, Worker, get_worker, secede
 
 from nemocc_dask.budget import Caps, Meter, Tokens
 from nemocc_dask.llm import Stop
@@ -172,6 +172,11 @@ class PartProgress:
                 self._syncing.release()
 
 
+_CLOSING = (Status.closing, Status.closed, Status.failed)
+"""A worker that was told to end, or has lost its scheduler. Its tasks are others' by then, who would pay once more for
+what is asked here; Dask waits some seconds for its threads, in which what is in flight can be stored."""
+
+
 class CurrentTask:
     """The Dask task that a thread works on. Whoever has one may ask on any thread; make it on the task's own."""
 
@@ -179,9 +184,11 @@ class CurrentTask:
         self.worker, self._key = _here()
 
     def is_cancelled(self) -> bool:
-        """A running thread is not told that its task was cancelled: it has to look."""
+        """A running thread is not told that its task was cancelled, or that its worker closes: it has to look."""
         if self.worker is None or self._key is None:
             return False
+        if self.worker.status in _CLOSING:
+            return True
         task = self.worker.state.tasks.get(self._key)
         return task is None or task.state in ("cancelled", "released", "forgotten")
 
