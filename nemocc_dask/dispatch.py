@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed
+from distributed.client import FutureCancelledError
 
 from nemocc_dask.errors import JobError
 from nemocc_dask.io.streams import close_streams
@@ -52,14 +53,31 @@ def run_partitions(
             f"Workers keep dying over the same partition ({death.task}), most likely for want of memory. Use smaller "
             "partitions (--rows-per-partition) or fewer threads (--threads-per-worker), and run the same command again."
         ) from None
+    except FutureCancelledError:  # nobody here cancels before the end
+        raise _scheduler_gone(client) from None
     except KeyboardInterrupt:
         on_interrupt()
         raise
     finally:
+        _leave(client, futures, plan.launch)
+
+
+def _leave(client: Client, futures: set[Future], launch: str) -> None:
+    """Has workers end what they do for this launch. Raises `JobError` where the scheduler is gone; then they do too."""
+    try:
         client.cancel(list(futures))
-        _end(client, plan.launch)
+        _end(client, launch)
         client.run(close_streams, on_error="ignore")
         client.unsubscribe_topic(PROGRESS_TOPIC)
+    except OSError:
+        raise _scheduler_gone(client) from None
+
+
+def _scheduler_gone(client: Client) -> JobError:
+    return JobError(
+        f"The Dask scheduler at {client.scheduler.address} does not answer any more. Start it again, and its workers; "
+        "the same command then goes on where this one stopped."
+    )
 
 
 LONGEST_END_S = 30.0

@@ -29,10 +29,10 @@ from .hosts import Hosts
 DASK = [sys.executable, "-m", "dask"]
 LOCALHOST = "127.0.0.1"
 
-LONGEST_START_S = 60.0
+LONGEST_START_S = 120.0
 """Longest wait for a process to listen, or for workers to be there; a start takes two seconds of an idle core."""
 
-LONGEST_VERB_S = 120.0
+LONGEST_VERB_S = 300.0
 
 
 class Process:
