@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nemocc_dask.simulate import Knobs, Simulator
     from nemocc_dask.tasks import TASKS, Step, Task, read_task
     from nemocc_dask.tokens import TokenCounter
+    from nemocc_dask.watch import progress
 
 _HOMES = {
     "accessor": ("from_nothing",),
@@ -29,6 +30,7 @@ _HOMES = {
     "simulate": ("Knobs", "Simulator"),
     "tasks": ("TASKS", "Step", "Task", "read_task"),
     "tokens": ("TokenCounter",),
+    "watch": ("progress",),
 }
 """Room → the public names that live in it."""
 
@@ -44,6 +46,7 @@ __all__ = [
     "Task",
     "TokenCounter",
     "from_nothing",
+    "progress",
     "quality_routes",
     "read_task",
     "run_job",

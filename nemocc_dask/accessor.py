@@ -93,7 +93,7 @@ class Nemocc:
         >>> docs.nemocc.to_gpu().nemocc.split_documents().nemocc.to_host().columns.tolist()
         ['id', 'text', 'segment_id']
         """
-        return self._apply(to_gpu, "to-gpu")
+        return self._apply(to_gpu, "togpu")
 
     def to_host(self) -> Any:
         """The same rows as pandas frames; those that are pandas' already stay as they are.
@@ -105,7 +105,7 @@ class Nemocc:
         >>> Nemocc(pd.DataFrame({"id": [7], "text": ["a b"]})).to_host()["text"].tolist()
         ['a b']
         """
-        return self._apply(to_host, "to-host", dtypes=self._dtypes_on_host())
+        return self._apply(to_host, "tohost", dtypes=self._dtypes_on_host())
 
     def _dtypes_on_host(self) -> dict[str, Any] | None:
         return None
@@ -178,7 +178,7 @@ class Nemocc:
         [7]
         """
         settings = {"task": find_task(task), "tokenizer": TokenCounter(tokenizer), "overlong": overlong}
-        return self._through(admit_and_preprocess, "preprocess", **settings)
+        return self._through(admit_and_preprocess, f"preprocess-{find_task(task).name}", **settings)
 
     def generate(
         self,
@@ -214,7 +214,7 @@ class Nemocc:
         _check_endpoint_type(endpoint)
         settings = {"task": find_task(task), "endpoint": endpoint, "config": config, "store": _store(store)}
         renderer = None if tokenizer is None else TokenCounter(tokenizer)
-        return self._through(stored_generate, "generate", tokenizer=renderer, **settings)
+        return self._through(stored_generate, f"generate-{find_task(task).name}", tokenizer=renderer, **settings)
 
     def postprocess(self, task: str | Task, *, tokenizer: Any = None, seed: int | None = 0) -> Any:
         """Clean the task's output field, keep what is of use, and join a document's segments where the task does.
@@ -229,7 +229,7 @@ class Nemocc:
         """
         found = find_task(task)
         settings = {"task": found, "tokenizer": TokenCounter(tokenizer), "seed": seed}
-        return self._documents_together(found)._through(postprocess, "postprocess", **settings)
+        return self._documents_together(found)._through(postprocess, f"postprocess-{found.name}", **settings)
 
     def synthesize(
         self,
@@ -256,7 +256,9 @@ class Nemocc:
         check_tokenizer(endpoint, tokenizer)
         routes = quality_routes() if task_or_routes is None else routes_of(task_or_routes)
         recipe = Recipe(tokenizer=TokenCounter(tokenizer), endpoint=endpoint, config=config, overlong=overlong)
-        return self._apply(stored_synthesize, "synthesize", routes=routes, recipe=recipe, store=_store(store))
+        tasks = [find_task(each).name for route in routes for each in route.tasks]
+        label = f"synthesize-{tasks[0]}" if len(tasks) == 1 else "synthesize"
+        return self._apply(stored_synthesize, label, routes=routes, recipe=recipe, store=_store(store))
 
     def _documents_together(self, task: Task) -> Nemocc:  # noqa: ARG002 - one frame holds them together anyway
         return self
@@ -317,7 +319,7 @@ class _OnDask(Nemocc):
         return map_partitions(self._frame, step, label, **settings)
 
     def to_gpu(self) -> dd.DataFrame:
-        return self._apply(rows_to_gpu, "to-gpu")
+        return self._apply(rows_to_gpu, "togpu")
 
     def _dtypes_on_host(self) -> dict[str, Any]:
         return frames_of(self._frame._meta).pandas_dtypes(self._frame._meta)
@@ -365,5 +367,5 @@ def from_nothing(
             f"Task {found.name!r} reads documents: call .nemocc.preprocess({found.name!r}) on a frame of them."
         )
     return map_ranges(
-        rows_from_nothing, "from-nothing", rows=samples, rows_per_partition=rows_per_partition, task=found, seed=seed
+        rows_from_nothing, "fromnothing", rows=samples, rows_per_partition=rows_per_partition, task=found, seed=seed
     )

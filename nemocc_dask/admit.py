@@ -12,10 +12,17 @@ from nemocc_dask.sieve import Sieve
 from nemocc_dask.text.engine import Frame, Mask, frames_of
 
 
-def admit(frame: Frame, *, duplicated: Mask | None = None, max_document_bytes: int = MAX_DOCUMENT_BYTES) -> Outcome:
+def admit(
+    frame: Frame,
+    *,
+    duplicated: Mask | None = None,
+    deadly: Mask | None = None,
+    max_document_bytes: int = MAX_DOCUMENT_BYTES,
+) -> Outcome:
     """Reject rows with a null or repeated `id`, or a null, blank or too large `text`. Stage `read`, in documents.
 
     duplicated: bool (n,), True where a row repeats the id of an earlier one; None looks within this partition only.
+    deadly: bool (n,), True where a row ends the process that works on it; rejected as `poison`, before all else.
     max_document_bytes: of a text in UTF-8; larger ones are rejected as `document_too_large`, their size in `detail`.
 
     Raises `ColumnNotFoundError` where `id` or `text` is missing.
@@ -26,8 +33,11 @@ def admit(frame: Frame, *, duplicated: Mask | None = None, max_document_bytes: i
     (['a'], {'null_id': 1, 'duplicate_id': 1, 'empty_text': 1})
     """
     sieve = Sieve(frame, stage="read", unit="documents")
-    nulls = frames_of(frame).is_null(frame, columns.ID)
     repeated = _repeated(frame) if duplicated is None else duplicated
+    if deadly is not None:
+        sieve.reject(deadly, "poison")
+        repeated = repeated[~deadly]
+    nulls = frames_of(frame).is_null(sieve.frame, columns.ID)
     sieve.reject(nulls, "null_id")
     sieve.reject(repeated[~nulls], "duplicate_id")
     sieve.reject(frames_of(frame).is_null(sieve.frame, columns.TEXT), "null_text")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, reduce
@@ -17,7 +19,10 @@ from nemocc_dask.io.accounts import Sums, add_up, all_paid_for, spent_in_all, ta
 from nemocc_dask.io.manifest import RUN, VERSION, PartRecord
 from nemocc_dask.io.write import Output
 from nemocc_dask.llm import Spent, Store
+from nemocc_dask.logs import event
 from nemocc_dask.settings import Job
+
+log = logging.getLogger("nemocc_dask")
 
 Record = dict[str, Any]
 
@@ -116,9 +121,30 @@ class Books:
             "spent": spent_in_all(paid.values(), prices),
             "estimated_tokens": self._estimated(),
         }
+        if state in (DONE, STOPPED, INTERRUPTED):
+            log.info("The run is %s.", state, extra=event("run_ended", state=state, **_shown_of(books)))
         self._written_at = time.monotonic()
         self._output.write_text(RUN, json.dumps(books, indent=1, ensure_ascii=False, default=dict))
         return books
+
+    @property
+    def run(self) -> str:
+        """The run's own name."""
+        return self._beginning.run
+
+    def counts(self) -> Counter[str]:
+        """Of finished partitions `rows`, `answers`, `reused` and `failed`; of all that is paid for the requests sent,
+        and the tokens."""
+        paid = all_paid_for(self.sums, self._broken)
+        accounts = [task_account(self.sums.tasks.get(name, ()), spent) for name, spent in paid.items()]
+        counts: Counter[str] = Counter()
+        for account in accounts:
+            counts["rows"] += account["requests"]
+            counts["answers"] += account["reused"] + account["responses"]
+            counts["failed"] += sum(account["failed"].values())
+            for name in ("reused", "http_requests", "prompt_tokens", "completion_tokens"):
+                counts[name] += account[name]
+        return counts
 
     def _look_for_broken_attempts(self) -> None:
         self._broken = self._store.spent(f"{self._beginning.run}-", besides=self._attempts)
@@ -129,6 +155,13 @@ class Books:
 
     def _estimated(self) -> Tokens:
         return self._beginning.estimated.plus(self.meter.estimated)
+
+
+def _shown_of(books: Record) -> Record:
+    """What the log tells of a run that has ended."""
+    named = {name: books[name] for name in ("error", "parts", "spent")}
+    counts = ("requests", "reused", "responses", "http_requests", "failed", "kept")
+    return {**named, "tasks": {name: {each: task[each] for each in counts} for name, task in books["tasks"].items()}}
 
 
 def _now() -> str:

@@ -20,15 +20,17 @@ from nemocc_dask.admit import admit
 from nemocc_dask.devices import check_gpu
 from nemocc_dask.generate import generate, language_rows
 from nemocc_dask.llm import Store
+from nemocc_dask.logs import event
 from nemocc_dask.preprocess import filter_prompts, preprocess
 from nemocc_dask.route import Route, route
 from nemocc_dask.settings import Endpoint, GenerationConfig
 from nemocc_dask.sieve import Sieve
 from nemocc_dask.synthesize import synthesize
 from nemocc_dask.tasks import Task
+from nemocc_dask.telling import Teller
 from nemocc_dask.text.engine import PANDAS, Frame, frames_of, frames_on, is_cudf
 from nemocc_dask.tokens import TokenCounter
-from nemocc_dask.worker import CurrentTask
+from nemocc_dask.worker import CurrentTask, log_as_configured
 
 log = logging.getLogger("nemocc_dask")
 
@@ -51,30 +53,39 @@ def _log_drops(stages: Iterable[StageCount], *, of: str = "") -> None:
 
 def _log(say: Callable[..., None], of: str, count: StageCount, what: str, reasons: Mapping[str, int]) -> None:
     if reasons:
-        say("%s%s: %d of %d rows %s: %s", of, count.stage, sum(reasons.values()), count.rows_in, what, dict(reasons))
+        told = event(f"rows_{what}", stage=count.stage, rows_in=count.rows_in, reasons=dict(reasons))
+        rows = sum(reasons.values())
+        say("%s%s: %d of %d rows %s: %s", of, count.stage, rows, count.rows_in, what, dict(reasons), extra=told)
 
 
 def stored_generate(frame: Frame, *, store: Store | None, **settings: Any) -> Outcome:
     """`generate` with what an earlier computation was answered, where there is a store; ends with its Dask task."""
-    settings["should_stop"] = CurrentTask().is_cancelled
+    log_as_configured()
+    this = CurrentTask()
     if settings["tokenizer"]:
         frame = kept(frame, phase=filter_prompts, task=settings["task"], tokenizer=settings["tokenizer"])
-    if store is None:
-        what = (settings["task"], settings["endpoint"], settings["config"])
-        return _asked_once(generate, frame, what, settings)
-    with store.attempt(uuid.uuid4().hex) as attempt:
-        return generate(frame, attempt=attempt, **settings)
+    with Teller(this.worker) as teller:
+        teller.prepared(len(frame) * settings["config"].n)
+        settings |= {"should_stop": this.is_cancelled, "on_result": teller.came}
+        if store is None:
+            what = (settings["task"], settings["endpoint"], settings["config"])
+            return _asked_once(generate, frame, what, settings)
+        with store.attempt(uuid.uuid4().hex) as attempt:
+            return generate(frame, attempt=attempt, **settings)
 
 
 def stored_synthesize(frame: Frame, *, store: Store | None, **settings: Any) -> Frame:
     """`synthesize` with what an earlier computation was answered, where there is a store; ends with its Dask task."""
-    settings["should_stop"] = CurrentTask().is_cancelled
-    if store is None:
-        what = (settings["routes"], settings["recipe"].endpoint, settings["recipe"].config)
-        made = _asked_once(synthesize, frame, what, settings)
-    else:
-        with store.attempt(uuid.uuid4().hex) as attempt:
-            made = synthesize(frame, attempt=attempt, **settings)
+    log_as_configured()
+    this = CurrentTask()
+    with Teller(this.worker) as teller:
+        settings |= {"should_stop": this.is_cancelled, "on_prepared": teller.prepared, "on_result": teller.came}
+        if store is None:
+            what = (settings["routes"], settings["recipe"].endpoint, settings["recipe"].config)
+            made = _asked_once(synthesize, frame, what, settings)
+        else:
+            with store.attempt(uuid.uuid4().hex) as attempt:
+                made = synthesize(frame, attempt=attempt, **settings)
     _log_drops(made.documents)
     for task, stages in made.tasks.items():
         _log_drops(stages, of=f"{task}, ")

@@ -14,7 +14,7 @@ from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
 from nemocc_dask.connect import connect
 from nemocc_dask.devices import cuda_devices
-from nemocc_dask.errors import JobError, SettingError
+from nemocc_dask.errors import JobError
 
 _HERE = "127.0.0.1:0"
 """For the cluster's web pages. None would take port 8787 and warn where another job has it, and let the network in."""
@@ -89,14 +89,3 @@ def running_cluster(scheduler: str | None, scheduler_file: str | None, *, gpu: b
                 f"workers with 'dask cuda worker {address}', or leave out --gpu."
             )
         yield client
-
-
-def requests_per_process(client: Client, max_concurrent_requests: int) -> int:
-    """Each worker process's share of the requests that may be on the wire at once. Raises `SettingError` below one."""
-    processes = len(client.scheduler_info(n_workers=-1)["workers"])
-    if processes > max_concurrent_requests:
-        raise SettingError(
-            f"max_concurrent_requests is {max_concurrent_requests}, which is less than one for each of {processes} "
-            "worker processes. Raise it, or use fewer workers."
-        )
-    return max_concurrent_requests // processes

@@ -5,112 +5,172 @@ Apart from chains, for a job needs none of Dask's dataframes: importing those ta
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed
-from distributed.client import FutureCancelledError
 
 from nemocc_dask.errors import JobError
-from nemocc_dask.io.streams import close_streams
 from nemocc_dask.llm import Stop
 from nemocc_dask.partition import Plan, Work, run_partition
-from nemocc_dask.worker import PROGRESS_TOPIC, end_for_want_of_budget, end_launch
+from nemocc_dask.scheduler import PARTITION, ask, install
+from nemocc_dask.suspects import run_suspect
+from nemocc_dask.worker import PROGRESS_TOPIC
 
-TASK_NAME = "nemocc-partition"
-"""Begins the names of the tasks on the dashboard."""
+log = logging.getLogger("nemocc_dask")
 
-OnCounts = Callable[[int, Mapping[str, int]], bool]
+AHEAD, FEWEST_AHEAD = 4, 64
+"""The scheduler holds so many partitions for each thread of its workers, and no fewer than so many: however many a job
+has, it need not remember them all, and none of its workers waits for one."""
 
+LOOK_EVERY_S = 2.0
+"""So often it is looked at most how many threads there are."""
 
-def run_partitions(
-    client: Client, works: Sequence[Work], plan: Plan, *, on_counts: OnCounts, on_interrupt: Callable[[], None]
-) -> Iterator[str]:
-    """Run partitions on a cluster, earlier ones first, and yield the record (JSON) of each as it is finished.
-
-    on_counts: called on another thread with a partition's index and what has come in for it since the last time; True
-    where that is all the run may take. Then all workers end what they have in flight, and send nothing more.
-
-    on_interrupt: called at the first Ctrl-C, before what is in flight is awaited.
-
-    The first partition that raises stops all others, and its error is raised here; `JobError` where workers keep dying.
-    However it ends, no partition is at work any more by then, and what was answered is stored: an interrupt has them
-    await what is in flight for some seconds, a second one gives that up.
-    """
-
-    async def hear(event: Any) -> None:
-        if on_counts(event[1]["part"], event[1]["counts"]):
-            await client.run(end_for_want_of_budget, plan.launch)
-
-    client.subscribe_topic(PROGRESS_TOPIC, hear)
-    futures: set[Future] = set(client.map(run_partition, works, plan=plan, pure=False, key=TASK_NAME))
-    try:
-        yield from _records(futures)
-    except KilledWorker as death:
-        raise JobError(
-            f"Workers keep dying over the same partition ({death.task}), most likely for want of memory. Use smaller "
-            "partitions (--rows-per-partition) or fewer threads (--threads-per-worker), and run the same command again."
-        ) from None
-    except FutureCancelledError:  # nobody here cancels before the end
-        raise _scheduler_gone(client) from None
-    except KeyboardInterrupt:
-        on_interrupt()
-        raise
-    finally:
-        _leave(client, futures, plan.launch)
-
-
-def _leave(client: Client, futures: set[Future], launch: str) -> None:
-    """Has workers end what they do for this launch. Raises `JobError` where the scheduler is gone; then they do too."""
-    try:
-        client.cancel(list(futures))
-        _end(client, launch)
-        client.run(close_streams, on_error="ignore")
-        client.unsubscribe_topic(PROGRESS_TOPIC)
-    except OSError:
-        raise _scheduler_gone(client) from None
-
-
-def _scheduler_gone(client: Client) -> JobError:
-    return JobError(
-        f"The Dask scheduler at {client.scheduler.address} does not answer any more. Start it again, and its workers; "
-        "the same command then goes on where this one stopped."
-    )
-
+ROUNDS = 3
+"""So often a partition over which workers died is looked into. What kills may be an answer that came in between."""
 
 LONGEST_END_S = 30.0
 """Longest wait for partitions to end; longer than requests are awaited, and shards written, after a stop."""
 
-
-def _end(client: Client, launch: str) -> None:
-    try:
-        _end_as(client, launch, Stop.DRAIN)
-    except KeyboardInterrupt:
-        _end_as(client, launch, Stop.NOW)
-        raise
+OnCounts = Callable[[int, Mapping[str, int]], bool]
 
 
-def _end_as(client: Client, launch: str, how: Stop) -> None:
-    """Has all workers stop, and waits until none is at work: one that is closed takes along what it has in hand."""
-    ends_at = time.monotonic() + LONGEST_END_S
-    while sum(client.run(end_launch, launch, how, on_error="ignore").values()) and time.monotonic() < ends_at:
-        time.sleep(0.1)
+class Partitions:
+    """Partitions of a job on a cluster, earlier ones first.
 
-
-def _records(futures: set[Future]) -> Iterator[str]:
-    """The records of finished partitions. One that stopped because another failed does not hide the other's error.
+    on_counts: called on another thread with a partition's index and what has come in for it since the last time; True
+    where that is all the run may take. Then all workers end what they have in flight, and send nothing more.
 
     What has been read is let go: Dask would make it anew, shards and all, where the worker that holds it dies.
     """
-    stopped = None
-    for future in as_completed(list(futures)):
-        if isinstance(future.exception(), CancelledError):
-            stopped = future
-        else:
-            yield future.result()
-            futures.discard(future)
-            future.release()
-    if stopped is not None:
-        stopped.result()
+
+    def __init__(self, client: Client, works: Iterable[Work], plan: Plan, on_counts: OnCounts) -> None:
+        self._client, self._plan, self._on_counts = client, plan, on_counts
+        self._left = iter(works)
+        self._running: dict[Future, Work] = {}
+        self._completed = as_completed()
+        self._threads, self._look_again_at = 0, 0.0
+
+    def records(self, *, on_interrupt: Callable[[], None]) -> Iterator[str]:
+        """The record (JSON) of each as it is finished.
+
+        on_interrupt: called at the first Ctrl-C, before what is in flight is awaited.
+
+        The first partition that raises stops all others, and its error is raised here. One over which workers die is
+        looked into (`suspects`); `JobError` where they go on dying; `CancelledError` after `stop`. However it ends, no
+        partition is at work any more by then, but for those of workers that cannot be heard, and what was answered is
+        stored: an interrupt has them await what is in flight for some seconds, a second one gives that up.
+        """
+        with self._launched():
+            self._client.subscribe_topic(PROGRESS_TOPIC, self._hear)
+            try:
+                yield from self._records()
+            except KeyboardInterrupt:
+                on_interrupt()
+                raise
+            finally:
+                self._client.cancel(list(self._running))
+                self._end()
+                self._client.unsubscribe_topic(PROGRESS_TOPIC)
+
+    def stop(self) -> None:
+        """Send nothing more; from any thread."""
+        ask(self._client, "stop", launch=self._plan.launch, how=int(Stop.DRAIN))
+        self._client.cancel(list(self._running))
+
+    async def _hear(self, event: Any) -> None:
+        told = event[1]
+        if told["launch"] == self._plan.launch and self._on_counts(told["part"], told["counts"]):
+            await self._client.scheduler.nemocc_stop(launch=self._plan.launch, how=int(Stop.FINISH), out_of_budget=True)
+
+    def _records(self) -> Iterator[str]:
+        """A partition that stopped because another failed does not hide the other's error."""
+        stopped = None
+        self._submit()
+        for future in self._completed:
+            work = self._running.pop(future)
+            error = CancelledError() if future.cancelled() else future.exception()
+            if isinstance(error, KilledWorker):
+                self._look_into(work, error)
+            elif isinstance(error, CancelledError):
+                stopped = error
+            else:
+                yield future.result()
+                future.release()
+            if stopped is None:
+                self._submit()
+        if stopped is not None:
+            raise stopped
+
+    # --- to the cluster -----------------------------------------------------------------------------------------------
+
+    def _submit(self) -> None:
+        """Some more where there is room for several at once, which costs the scheduler less than one by one."""
+        room = self._most() - len(self._running)
+        if self._running and room < self._most() // 4:
+            return
+        if works := list(islice(self._left, room)):
+            keys = [self._key(work) for work in works]
+            self._add(self._client.map(run_partition, works, plan=self._plan, pure=False, key=keys), works)
+
+    def _most(self) -> int:
+        """As many as the cluster holds at once; it may grow and shrink."""
+        if time.monotonic() > self._look_again_at:
+            self._look_again_at = time.monotonic() + LOOK_EVERY_S
+            self._threads = ask(self._client, "look", launch=self._plan.launch)["threads"]
+        return max(FEWEST_AHEAD, AHEAD * self._threads)
+
+    def _look_into(self, work: Work, death: KilledWorker) -> None:
+        if work.looked_into >= ROUNDS:
+            raise JobError(
+                f"Workers keep dying over the same partition ({work.part.index}, of {work.part.file}), most likely for "
+                "want of memory. Use smaller partitions (--rows-per-partition) or fewer threads "
+                "(--threads-per-worker), and run the same command again."
+            ) from None
+        log.warning(
+            "Workers have died over partition %d (the last was %s): its documents are looked into one by one, in a "
+            "process of their own.", work.part.index, death.last_worker.address,
+        )  # fmt: skip
+        suspect = replace(work, looked_into=work.looked_into + 1)
+        future = self._client.submit(run_suspect, suspect, plan=self._plan, pure=False, key=self._key(suspect))
+        self._add([future], [suspect])
+
+    def _key(self, work: Work) -> tuple[str, int, int]:
+        """Tasks whose names begin alike are a group to Dask, which sends workers no more of it than they can begin."""
+        return f"{PARTITION}-{self._plan.launch[:8]}", work.part.index, work.looked_into
+
+    def _add(self, futures: list[Future], works: list[Work]) -> None:
+        self._running.update(zip(futures, works, strict=True))
+        self._completed.update(futures)
+
+    # --- beginning and end --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _launched(self) -> Iterator[None]:
+        install(self._client)
+        shared = self._plan.recipe.endpoint.model_dump_json() if self._plan.shares_limits else None
+        ask(self._client, "open", launch=self._plan.launch, endpoint=shared)
+        try:
+            yield
+        finally:
+            ask(self._client, "close", launch=self._plan.launch)
+
+    def _end(self) -> None:
+        try:
+            self._end_as(Stop.DRAIN)
+        except KeyboardInterrupt:
+            self._end_as(Stop.NOW)
+            raise
+
+    def _end_as(self, how: Stop) -> None:
+        """Has all workers stop, and waits until none is at work: one that is closed takes along what it has in hand."""
+        launch, ends_at = self._plan.launch, time.monotonic() + LONGEST_END_S
+        ask(self._client, "stop", launch=launch, how=int(how))
+        while ask(self._client, "look", launch=launch)["at_work"] and time.monotonic() < ends_at:
+            time.sleep(0.1)

@@ -16,6 +16,7 @@
         ├── EndpointUnreachableError (ConnectionError)  nobody answers there
         ├── EndpointRefusedError (PermissionError)      it answers, and will refuse every request
         ├── BudgetReachedError (RuntimeError)           the run has taken what it may take
+        ├── JobCancelledError (InterruptedError)        somebody had it stopped
         ├── AccountingError (ArithmeticError)           rows in and rows out do not add up
         └── NotBuiltError (ImportError)                 the compiled part of the package is not there, or another
 
@@ -156,6 +157,10 @@ class BudgetReachedError(JobError, RuntimeError):
         """What the run has spent, and the setting that it reached."""
         flag = f"--{setting.replace('_', '-')}"
         return cls(f"The run {spent}, which reaches {flag} {cap}. Raise it, and run the same command again to go on.")
+
+
+class JobCancelledError(JobError, InterruptedError):
+    """Somebody had the job stopped. What was finished stays, and it may go on later."""
 
 
 class NotBuiltError(JobError, ImportError):

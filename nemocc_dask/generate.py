@@ -47,6 +47,8 @@ def generate(
     on_result: OnResult | None = None,
     should_stop: ShouldStop | None = None,
     before_sending: ShouldStop | None = None,
+    shared_as: str | None = None,
+    asks: bool = True,
 ) -> Outcome:
     """Ask the endpoint about each row, `config.n` times.
 
@@ -54,7 +56,9 @@ def generate(
     tokenizer: renders prompts for an endpoint that completes texts (`api="completions"`); others need none.
     attempt: where answers are looked up before, and stored as they come; None keeps none. ask_again: flaws for which a
     stored answer is asked for, and paid for, once more.
-    priority: partitions with a lower number are served first where they share an endpoint.
+    priority: partitions with a lower number are served first where they share an endpoint. shared_as: name of the
+    limits that this process keeps together with others (`llm.SharedLimits`). asks: False sends nothing, and what is not
+    stored has failed.
 
     Kept rows have the task's output field, `sample` and the ledger (`columns.LEDGER`). Stage `generate`, in answers: a
     row without an answer has failed; one whose answer is truncated, filtered, empty, or not in the format that was
@@ -82,14 +86,15 @@ def generate(
     answers = answer_all(
         Requests(asked.kept, task, resolved, tokenizer if endpoint.api == "completions" else None),
         endpoint,
-        memory=_memory(attempt, task, recipe_of(task, endpoint, resolved), ask_again),
+        memory=_memory(attempt, task, recipe_of(task, endpoint, resolved), ask_again, asks),
         priority=priority,
         on_result=on_result,
         should_stop=should_stop,
         before_sending=before_sending,
+        shared_as=shared_as,
     )
     each = list(chain.from_iterable(answers.results))
-    if each and answers.http_requests == 0 and all(isinstance(one, Failure) for one in each):
+    if asks and each and answers.http_requests == 0 and all(isinstance(one, Failure) for one in each):
         raise EndpointUnreachableError.of(" and ".join(endpoint.base_urls), each[0])
     sieve = Sieve(_answered(asked.kept, task, answers, each), stage="generate", unit="answers")
     _drop(sieve, each, task, resolved)
@@ -124,8 +129,10 @@ def _resolved(config: GenerationConfig, task: Task) -> GenerationConfig:
     return config if config.max_tokens else config.replace(max_tokens=task.max_output_tokens)
 
 
-def _memory(attempt: Attempt | None, task: Task, recipe: str, ask_again: frozenset[Flaw]) -> Memory | None:
-    return None if attempt is None else Memory(attempt=attempt, label=task.name, recipe=recipe, ask_again=ask_again)
+def _memory(attempt: Attempt | None, task: Task, recipe: str, ask_again: frozenset[Flaw], asks: bool) -> Memory | None:
+    if attempt is None:
+        return None
+    return Memory(attempt=attempt, label=task.name, recipe=recipe, ask_again=ask_again, asks=asks)
 
 
 def _with_something_to_ask(frame: Frame, task: Task) -> Outcome:

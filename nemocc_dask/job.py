@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import replace
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 from nemocc_dask.again import Again
 from nemocc_dask.books import DONE, INTERRUPTED, REPLACING, RUNNING, STOPPED, Beginning, Books
-from nemocc_dask.clusters import gpu_cluster, local_cluster, requests_per_process, running_cluster
-from nemocc_dask.dispatch import run_partitions
-from nemocc_dask.errors import JobError, NemoccError, OutputError
+from nemocc_dask.clusters import gpu_cluster, local_cluster, running_cluster
+from nemocc_dask.dispatch import Partitions
+from nemocc_dask.errors import JobCancelledError, JobError, NemoccError, OutputError
 from nemocc_dask.identity import recipes_of
 from nemocc_dask.io.accounts import check_identity
 from nemocc_dask.io.manifest import (
@@ -26,11 +28,15 @@ from nemocc_dask.io.manifest import (
 from nemocc_dask.io.parts import plan_parts
 from nemocc_dask.io.scan import find_repeated_ids
 from nemocc_dask.llm import check_endpoint
+from nemocc_dask.logs import about, event
 from nemocc_dask.order import Order
 from nemocc_dask.partition import Plan, Work
+from nemocc_dask.pulse import CANCEL, CANCELLED, Driver, Pulse, driven_words, is_driven, read_progress
 from nemocc_dask.renewal import agree, change_of, tasks_to_clear
 from nemocc_dask.settings import Job
-from nemocc_dask.worker import OutOfBudgetError
+from nemocc_dask.worker import OutOfBudgetError, log_as_configured
+
+log = logging.getLogger("nemocc_dask")
 
 INTERRUPT_TOLD = "Interrupted: what is in flight is awaited for some seconds, and stored. Ctrl-C again gives it up."
 
@@ -69,14 +75,28 @@ class _Silent:
         """Say nothing."""
 
 
-def run_job(job: Job, *, progress: Progress | None = None, confirm: Confirm | None = None) -> Record:
+@dataclass(frozen=True)
+class Place:
+    """Where a job is driven from, if not from the process that was called: a task of the cluster that it runs on.
+
+    patience_s: longest wait for another driver of the same run to notice that it has been replaced.
+    """
+
+    client: Any
+    pulse: Pulse
+    patience_s: float
+
+
+def run_job(
+    job: Job, *, progress: Progress | None = None, confirm: Confirm | None = None, place: Place | None = None
+) -> Record:
     """Run a job, or what is left of it, and return its books: what `run.json` holds.
 
     A run that ended is not run again. One that broke goes on with the partitions that are missing. Where the job has
     changed since, all shards are made anew, and only answers that the store does not hold are asked for.
 
     confirm: puts a question to a person, where changed settings would have many rows paid for again, or remove the
-    results of a task; without it that takes `job.yes`.
+    results of a task; without it that takes `job.yes`. place: where it is driven from; None: from here.
 
     Raises a `CallerError` before the first request where the call is wrong, a `JobError` where the job cannot go on,
     among them `BudgetReachedError`; what is finished by then stays, and what is paid for is in the store.
@@ -88,17 +108,18 @@ def run_job(job: Job, *, progress: Progress | None = None, confirm: Confirm | No
     >>> books["state"], books["tasks"]["multilingual_qa"]["kept"]
     ('done', 3)
     """
+    log_as_configured()
     progress, order = progress or _Silent(), Order.of(job)
     earlier = read_books(order.output)
     if earlier is None:
-        return _Run(order, Beginning.anew(), None, progress).to_its_end()
+        return _Run(order, Beginning.anew(), None, progress, place).to_its_end()
     change = change_of(earlier, order.identity, recipes_of(job, order.tasks), output=order.output, store=order.store)
     if change is not None:
         agree(change, output=order.output, yes=job.yes, confirm=confirm, tell=progress.told)
-        return _Run(order, Beginning.anew(tasks_to_clear(earlier)), earlier, progress).to_its_end()
+        return _Run(order, Beginning.anew(tasks_to_clear(earlier)), earlier, progress, place).to_its_end()
     if not _is_work_left(earlier, Again.of(job), progress):
         return earlier
-    return _Run(order, Beginning.of(earlier), earlier, progress).to_its_end()
+    return _Run(order, Beginning.of(earlier), earlier, progress, place).to_its_end()
 
 
 def _is_work_left(earlier: Record, again: Again, progress: Progress) -> bool:
@@ -122,8 +143,10 @@ class _Run:
     earlier: the books that were found in its folder.
     """
 
-    def __init__(self, order: Order, beginning: Beginning, earlier: Record | None, progress: Progress) -> None:
-        job = order.job
+    def __init__(
+        self, order: Order, beginning: Beginning, earlier: Record | None, progress: Progress, place: Place | None
+    ) -> None:
+        job, self.place = order.job, place
         self.job, self.output, self.earlier, self.progress = job, order.output, earlier, progress
         self.is_new = earlier is None or beginning.run != earlier["run"]
         parts = plan_parts(order.files, rows_per_partition=job.rows_per_partition, samples=job.samples)
@@ -136,21 +159,43 @@ class _Run:
 
     def to_its_end(self) -> Record:
         check_endpoint(self.plan.recipe.endpoint)
-        with self.output.lock():
+        patience_s = self.place.patience_s if self.place else 0.0
+        with about(run=self.plan.run), self.output.lock(patience_s), self._pulse() as self.pulse:
             if read_books(self.output) != self.earlier:
                 raise OutputError(
                     f"Another run has written to {self.output.url!r} meanwhile. Run the same command again."
                 )
             with self._told_how_it_ended():
+                self.pulse.books = self.books
                 self.output.remove_unfinished()
                 self._make_room()
                 left = self._take_over_what_is_done()
                 self.progress.started(len(self.works), len(self.books.done))
+                self._log_beginning()
                 self._finish(left)
                 self.output.remove_unfinished()  # of workers that died
                 remove_empty_rejects(self.output, self.books.sums.tasks)
                 check_identity(self.books.sums)
+                self.pulse.told(DONE)
                 return self.books.write(DONE)
+
+    def _log_beginning(self) -> None:
+        what = "run_started" if self.is_new else "run_resumed"
+        parts, done = len(self.works), len(self.books.done)
+        told = event(what, output=self.output.url, partitions=parts, done=done)
+        log.info("A run begins: %d of %d partitions are done.", done, parts, extra=told)
+
+    @contextmanager
+    def _pulse(self) -> Iterator[Pulse]:
+        """What tells how the run stands; whoever drives it from elsewhere has begun to tell already."""
+        if self.place:
+            yield self.place.pulse
+            return
+        if (told := read_progress(self.output)) and is_driven(told):
+            raise OutputError(driven_words(self.output, told))
+        self.output.remove([CANCEL])
+        with Pulse(self.output, Driver(scheduler=self.job.scheduler or self.job.scheduler_file)) as pulse:
+            yield pulse
 
     @contextmanager
     def _told_how_it_ended(self) -> Iterator[None]:
@@ -158,13 +203,19 @@ class _Run:
         try:
             yield
         except KeyboardInterrupt:
-            with suppress(JobError):
-                self.books.write(INTERRUPTED)
+            self._tell(INTERRUPTED)
+            raise
+        except JobCancelledError:
+            self._tell(CANCELLED)
             raise
         except NemoccError as error:
-            with suppress(JobError):
-                self.books.write(STOPPED, str(error))
+            self._tell(STOPPED, str(error))
             raise
+
+    def _tell(self, state: str, error: str | None = None) -> None:
+        self.pulse.told(state, error or "")
+        with suppress(JobError):
+            self.books.write(state, error)
 
     def _make_room(self) -> None:
         """Remove what another run has left. Whoever finds the folder in the middle of that goes on with it."""
@@ -184,6 +235,7 @@ class _Run:
         self.books.take_over(kept.values(), parts=len(self.works))
         if left and self.books.caps.reached_by(self.books.meter.taken):
             raise self.books.caps.error(self.books.meter.taken)
+        self.pulse.told(RUNNING)
         self.books.write(RUNNING)  # before records go: a run that lacks some must not be called done
         self.output.remove(record_name(index) for index in redone)
         return left
@@ -193,32 +245,41 @@ class _Run:
         try:
             with closing(self._finished(left)) as records:
                 for text in records:
-                    self.books.add(PartRecord.from_json(text))
+                    record = PartRecord.from_json(text)
+                    self.books.add(record)
+                    self.pulse.finished(record.index)
                     self.progress.part_done()
         except OutOfBudgetError:
             raise self.books.caps.error(self.books.taken()) from None
+        except CancelledError:
+            if not self.pulse.is_cancelled:
+                raise
+            raise JobCancelledError("The job has been cancelled. The same command goes on with it.") from None
 
     def _finished(self, left: list[Work]) -> Generator[str]:
         with self._cluster() as client:
-            share = requests_per_process(client, self.job.max_concurrent_requests)
-            plan = self._plan_with(share)
-            yield from run_partitions(
-                client, left, plan, on_counts=self._counted, on_interrupt=partial(self.progress.told, INTERRUPT_TOLD)
-            )
+            running = Partitions(client, left, self._plan_now(), self._counted)
+            self.pulse.on_cancel = running.stop
+            yield from running.records(on_interrupt=partial(self.progress.told, INTERRUPT_TOLD))
 
     def _counted(self, part: int, counts: Mapping[str, int]) -> bool:
         self.progress.counted(part, counts)
+        self.pulse.counted(part, counts)
         return self.books.meter.add(counts)
 
-    def _plan_with(self, max_concurrent_requests: int) -> Plan:
-        """The plan as one worker process gets it, with its share of the requests."""
-        recipe = self.plan.recipe
-        endpoint = recipe.endpoint.replace(max_concurrent_requests=max_concurrent_requests)
-        recipe = replace(recipe, endpoint=endpoint)
-        return replace(self.plan, recipe=recipe, caps=self.books.caps, taken=self.books.meter.taken)
+    def _plan_now(self) -> Plan:
+        """The plan as workers get it: what the run has taken is known by now."""
+        shares_limits = self._is_elsewhere or self.job.gpu or self.job.workers > 1
+        return replace(self.plan, shares_limits=shares_limits, caps=self.books.caps, taken=self.books.meter.taken)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        return bool(self.job.scheduler or self.job.scheduler_file)
 
     def _cluster(self) -> AbstractContextManager[Any]:
-        if self.job.scheduler or self.job.scheduler_file:
+        if self.place:
+            return nullcontext(self.place.client)
+        if self._is_elsewhere:
             return running_cluster(self.job.scheduler, self.job.scheduler_file, gpu=self.job.gpu)
         if self.job.gpu:
             return gpu_cluster()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from nemocc_dask.budget import Tokens
+from nemocc_dask.logs import with_context
 from nemocc_dask.settings import Prices
 
 LINE_EVERY_S = 10.0
@@ -169,9 +170,22 @@ class Terminal(Screen):
 @contextmanager
 def live_progress(prices: Prices | None = None) -> Iterator[Tally]:
     """A tally that is shown while the block runs: a moving bar on a terminal, a line now and then elsewhere."""
-    screen, ended = Terminal() if sys.stderr.isatty() else Screen(), threading.Event()
-    tally = Tally(prices, screen)
-    thread = threading.Thread(target=screen.show, args=(tally, ended), name="nemocc-progress", daemon=True)
+    screen = screen_here()
+    with shown(Tally(prices, screen), screen) as tally:
+        yield tally
+
+
+def screen_here() -> Screen:
+    """A terminal where stderr is one, else plain lines."""
+    return Terminal() if sys.stderr.isatty() else Screen()
+
+
+@contextmanager
+def shown(tally: Tally, screen: Screen) -> Iterator[Tally]:
+    """The tally, on the screen while the block runs."""
+    ended = threading.Event()
+    show = with_context(lambda: screen.show(tally, ended))  # a notebook's cell is known by the context
+    thread = threading.Thread(target=show, name="nemocc-progress", daemon=True)
     thread.start()
     try:
         yield tally

@@ -6,13 +6,16 @@ dies takes nothing along but what it had in hand.
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -28,16 +31,21 @@ from nemocc_dask.io.parts import Part
 from nemocc_dask.io.read import read_part
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
+from nemocc_dask.io.streams import close_streams
 from nemocc_dask.io.write import Output
-from nemocc_dask.llm import Answer, Attempt, Results, Store
+from nemocc_dask.launches import Launch, launch
+from nemocc_dask.llm import Answer, Attempt, Results, Store, asked_of_model, counts_in
+from nemocc_dask.logs import event
 from nemocc_dask.preprocess import counted_documents
 from nemocc_dask.route import Route, route
 from nemocc_dask.segmenting import LinesOnce
 from nemocc_dask.settings import MAX_DOCUMENT_BYTES
 from nemocc_dask.synthesize import Hooks, Recipe, side_by_side, synthesize_task, with_shared_lines
 from nemocc_dask.tasks import Task
-from nemocc_dask.text.engine import Frame, Frames, frames_of, frames_on
-from nemocc_dask.worker import PartProgress, launch
+from nemocc_dask.text.engine import Frame, frames_of, frames_on
+from nemocc_dask.worker import PartProgress, logged
+
+log = logging.getLogger("nemocc_dask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +53,8 @@ class Plan:
     """What every partition of a job has to know. It travels to the workers, so it holds no secret.
 
     run: the run's own name, which begins those of its attempts in the store. launch: name of this start of it.
-    taken: tokens that the run had taken before. gpu: text is on the worker's GPU. partitions_in_hand: as many a worker
-    has at once, though it has fewer threads.
+    taken: tokens that the run had taken before. shares_limits: several processes keep the endpoint's together. gpu:
+    text is on the worker's GPU. partitions_in_hand: as many a worker has at once, though it has fewer threads.
     """
 
     run: str
@@ -62,6 +70,7 @@ class Plan:
     max_document_bytes: int = MAX_DOCUMENT_BYTES
     gpu: bool = False
     partitions_in_hand: int = 1
+    shares_limits: bool = False
     caps: Caps = field(default_factory=Caps)
     taken: Tokens = field(default_factory=Tokens)
     launch: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -74,10 +83,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Work:
-    """One partition and the positions of its rows that repeat an id of an earlier row, wherever that is."""
+    """One partition, and what is known of its rows by their positions.
+
+    repeated: those that repeat an id of an earlier row, wherever that is. deadly: those that end the process that works
+    on them. looked_into: how often it was looked for such rows.
+    """
 
     part: Part
     repeated: tuple[int, ...] = ()
+    deadly: tuple[int, ...] = ()
+    looked_into: int = 0
 
 
 def run_partition(work: Work, plan: Plan) -> str:
@@ -86,10 +101,10 @@ def run_partition(work: Work, plan: Plan) -> str:
     Raises `CancelledError` where the run has been stopped, by Dask or by what another of its partitions met, and
     `JobError` where a library panics.
     """
-    launched = launch(plan.launch, plan.caps, plan.taken)
+    launched = launch(plan.launch, partial(_launch_of, plan))
     progress = PartProgress(work.part.index, launched)
     try:
-        with launched.partition():
+        with launched.partition(progress.worker), logged(plan.run, work.part.index):
             return _run(work, plan, progress)
     except CancelledError:
         raise progress.stopped() from None
@@ -103,9 +118,15 @@ def run_partition(work: Work, plan: Plan) -> str:
         progress.report()
 
 
+def _launch_of(plan: Plan) -> Launch:
+    shared = plan.recipe.endpoint if plan.shares_limits else None
+    return Launch(plan.launch, plan.caps, plan.taken, shared, on_idle=close_streams)
+
+
 def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
     if progress.tick():
         raise progress.stopped()
+    began = time.monotonic()
     name = f"{plan.run}-part-{work.part.index:05d}-{uuid.uuid4().hex[:8]}"
     # What is in the shards is in the store before the partition counts as done.
     with plan.store.attempt(name) as attempt:
@@ -113,7 +134,19 @@ def _run(work: Work, plan: Plan, progress: PartProgress) -> str:
         documents, tasks = _results(work, plan, attempt, progress)
     record = PartRecord(work.part.index, name, documents, tasks).to_json()
     plan.output.write_text(record_name(work.part.index), record)
+    told = event("partition_done", seconds=round(time.monotonic() - began, 3), **_sums(tasks.values()))
+    log.info("Partition %d is done.", work.part.index, extra=told)
     return record
+
+
+def _sums(tasks: Collection[Stages]) -> dict[str, int]:
+    """What a partition came to, all tasks together, for the log: results kept, rows failed, requests sent."""
+    each = [count for stages in tasks for count in stages]
+    return {
+        "rows": sum(stages[-1].rows_out for stages in tasks if stages),
+        "failed": sum(sum(count.failed.values()) for count in each),
+        "http_requests": sum(count.notes.get("http_requests", 0) for count in each),
+    }
 
 
 def _results(work: Work, plan: Plan, attempt: Attempt, progress: PartProgress) -> tuple[Stages, dict[str, Stages]]:
@@ -128,27 +161,56 @@ def _results(work: Work, plan: Plan, attempt: Attempt, progress: PartProgress) -
     return documents.stages, side_by_side(runners, stop=progress.stop, while_waiting=leave_thread)
 
 
+def rehearse(work: Work, plan: Plan, rows: range) -> int:
+    """All the work on some rows of a partition of documents, but nothing is asked, and nothing written.
+
+    Answers that the store holds are cleaned. What comes of it is thrown away: it may end the process. Returns how many
+    rows there are in the partition.
+    """
+    frame = _rows_read(work.part, plan)
+    with plan.store.attempt(f"{plan.run}-rehearsal-{uuid.uuid4().hex[:8]}") as attempt:
+        hooks = Hooks(attempt=attempt, asks=False)
+        for task, each, lines in with_shared_lines(_routed(frame, work, plan, rows)[1], plan.recipe.tokenizer):
+            synthesize_task(each, task, plan.recipe, hooks, lines=lines)
+    return len(frame)
+
+
 def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
     """The outcome of the stages before the tasks, and each task's rows."""
     if plan.columns is None or not work.part.file:
         return Outcome(None, (), ()), [(task, _language_rows(work.part, task, plan)) for task in plan.sample_tasks]
-    frame = _documents(work.part, plan.columns, frames_on(gpu=plan.gpu))
-    repeated = np.zeros(len(frame), dtype=np.bool_)
-    repeated[list(work.repeated)] = True
-    admitted = admit(frame, duplicated=repeated, max_document_bytes=plan.max_document_bytes)
+    frame = _rows_read(work.part, plan)
+    documents, by_task = _routed(frame, work, plan, range(len(frame)))
+    located = tuple(_located(rejects, work.part) for rejects in documents.rejected)
+    return documents._replace(rejected=located), by_task
+
+
+def _routed(frame: Frame, work: Work, plan: Plan, rows: range) -> tuple[Outcome, list[tuple[Task, Frame]]]:
+    """Documents at these positions: the outcome of the stages before the tasks, and each task's."""
+    repeated, deadly = (_at(positions, len(frame)) for positions in (work.repeated, work.deadly))
+    if len(rows) < len(frame):
+        of_these = np.array(rows, dtype=np.int64)
+        frame, repeated, deadly = frames_of(frame).take(frame, of_these), repeated[of_these], deadly[of_these]
+    admitted = admit(frame, duplicated=repeated, deadly=deadly, max_document_bytes=plan.max_document_bytes)
     counted = counted_documents(admitted.kept, plan.recipe.tokenizer)
     routed = route(counted, plan.routes, min_score=plan.min_score, max_score=plan.max_score)
-    documents = chained(admitted, routed.documents)
-    located = tuple(_located(rejects, work.part) for rejects in documents.rejected)
-    return documents._replace(rejected=located), list(routed.by_task)
+    return chained(admitted, routed.documents), list(routed.by_task)
 
 
-def _documents(part: Part, wanted: Columns, frames: Frames) -> Frame:
+def _at(positions: Sequence[int], rows: int) -> npt.NDArray[np.bool_]:
+    mask = np.zeros(rows, dtype=np.bool_)
+    mask[list(positions)] = True
+    return mask
+
+
+def _rows_read(part: Part, plan: Plan) -> Frame:
+    assert plan.columns is not None
     try:
-        table = read_part(part, wanted.schema)
+        table = read_part(part, plan.columns.schema)
     except InputError as error:  # found only where it is read, when other partitions have asked already
         raise JobError(str(error)) from None
-    return frames.from_table(table.rename_columns([wanted.renamed[name] for name in table.column_names]))
+    renamed = table.rename_columns([plan.columns.renamed[name] for name in table.column_names])
+    return frames_on(gpu=plan.gpu).from_table(renamed)
 
 
 def _language_rows(part: Part, task: Task, plan: Plan) -> Frame:
@@ -176,18 +238,26 @@ def _task_runner(
     task: Task, frame: Frame, lines: LinesOnce | None, part: Part, plan: Plan, attempt: Attempt, progress: PartProgress
 ) -> Callable[[], Stages]:
     sent = _Sent(task, frame, plan.recipe.config.n)
+    asked, prices = asked_of_model(plan.recipe.endpoint.model), plan.caps.prices
 
     def on_prepared(rows: int) -> None:
         sent.answers = rows
         progress.add({"rows": rows})
 
+    def on_result(results: Results) -> None:
+        counts = _counts(results, sent)
+        progress.add(counts)
+        if prices is not None:
+            asked.paid(prices.cost(counts["prompt_tokens"], counts["completion_tokens"]))
+
     hooks = Hooks(
         priority=part.index,
         on_prepared=on_prepared,
-        on_result=lambda results: progress.add(_counts(results, sent)),
+        on_result=on_result,
         attempt=attempt,
         should_stop=progress.tick,
         before_sending=progress.is_stopped,
+        shared_as=plan.launch if plan.shares_limits else None,
     )
     return lambda: _write(task, part, plan, synthesize_task(frame, task, plan.recipe, hooks, lines=lines))
 
@@ -218,15 +288,10 @@ def _characters(frame: Frame) -> int:
 
 def _counts(results: Results, sent: _Sent) -> dict[str, int]:
     """What a request's results come to; tokens are counted where they were paid for now."""
-    answers = [one for one in results if isinstance(one, Answer)]
-    new = [one for one in answers if not one.reused]
+    new = [one for one in results if isinstance(one, Answer) and not one.reused]
     untold = [len(one.text or "") + len(one.reasoning or "") for one in new if one.completion_tokens is None]
     return {
-        "answers": len(answers),
-        "reused": len(answers) - len(new),
-        "failed": len(results) - len(answers),
-        "prompt_tokens": sum(one.prompt_tokens or 0 for one in new),
-        "completion_tokens": sum(one.completion_tokens or 0 for one in new),
+        **counts_in(results),
         "estimated_prompt_tokens": sent.tokens if any(one.prompt_tokens is None for one in new) else 0,
         "estimated_completion_tokens": sum(untold) // CHARACTERS_PER_TOKEN,
     }

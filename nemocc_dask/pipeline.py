@@ -10,11 +10,14 @@ from dask.dataframe.dask_expr._expr import Blockwise, Expr, MapPartitions
 
 from nemocc_dask import columns
 
-TOKEN = "nemocc"
-"""Begins the names of this package's tasks on the dashboard."""
+PACKAGE = "nemocc"
+"""Ends the names of this package's tasks on the dashboard, such as `generate-distill-nemocc`.
 
-CUTTING_TOKENS = (f"{TOKEN}-preprocess", f"{TOKEN}-split-documents")
-"""Tasks that cut documents into segments, and leave those of a document in one partition."""
+Dask names a task that does several steps by the first word of each: `frompandas-preprocess-generate-postprocess`.
+"""
+
+CUTTING_STEPS = ("preprocess", "split-documents")
+"""Steps that cut documents into segments, and leave those of a document in one partition."""
 
 PartitionFunction = Callable[..., Any]
 
@@ -26,7 +29,7 @@ def map_partitions(frame: dd.DataFrame, function: PartitionFunction, label: str,
     own invention while the graph is built.
     """
     meta = function(frame._meta, **settings)
-    return frame.map_partitions(function, meta=meta, enforce_metadata=False, token=f"{TOKEN}-{label}", **settings)
+    return frame.map_partitions(function, meta=meta, enforce_metadata=False, token=_name(label), **settings)
 
 
 def map_ranges(
@@ -36,9 +39,16 @@ def map_ranges(
     firsts = range(0, max(1, rows), rows_per_partition)  # one empty partition rather than none, which Dask refuses
     stops = [min(first + rows_per_partition, rows) for first in firsts]
     meta = make(0, 0, **settings)
-    return dd.from_map(
-        make, list(firsts), stops, meta=meta, enforce_metadata=False, label=f"{TOKEN}-{label}", **settings
-    )
+    return dd.from_map(make, list(firsts), stops, meta=meta, enforce_metadata=False, label=_name(label), **settings)
+
+
+def _name(label: str) -> str:
+    """Of hyphens and letters: Dask shows tasks under what comes before the first other sign.
+
+    >>> _name("generate-diverse_qa")
+    'generate-diverse-qa-nemocc'
+    """
+    return f"{label.replace('_', '-')}-{PACKAGE}"
 
 
 def documents_together(frame: dd.DataFrame) -> dd.DataFrame:
@@ -59,7 +69,11 @@ def _sorted(part: Any, *, order: list[str]) -> Any:
 
 def _partitions_kept(expr: Expr) -> bool:
     while isinstance(expr, Blockwise):
-        if isinstance(expr, MapPartitions) and expr.operand("token") in CUTTING_TOKENS:
+        if isinstance(expr, MapPartitions) and _cuts(expr.operand("token") or ""):
             return True
         expr = expr.dependencies()[0] if expr.dependencies() else None
     return False
+
+
+def _cuts(name: str) -> bool:
+    return name.endswith(f"-{PACKAGE}") and name.startswith(CUTTING_STEPS)

@@ -18,6 +18,7 @@ from nemocc_dask.admit import admit
 from nemocc_dask.errors import SettingError
 from nemocc_dask.generate import generate
 from nemocc_dask.llm import Attempt, Flaw, OnResult, ShouldStop
+from nemocc_dask.logs import with_context
 from nemocc_dask.postprocess import postprocess
 from nemocc_dask.preprocess import counted_documents, lines_of, preprocess
 from nemocc_dask.route import Route, route
@@ -51,6 +52,7 @@ class Hooks:
 
     priority: partitions with a lower number are served first. on_prepared: called with the number of answers to come.
     should_stop: asked a few times a second, on a thread that waits. before_sending: asked before each request.
+    shared_as: name of the limits that other processes keep too. asks: False sends nothing; see `generate`.
     """
 
     priority: int = 0
@@ -59,6 +61,8 @@ class Hooks:
     attempt: Attempt | None = None
     should_stop: ShouldStop | None = None
     before_sending: ShouldStop | None = None
+    shared_as: str | None = None
+    asks: bool = True
 
 
 def synthesize_task(
@@ -78,7 +82,7 @@ def synthesize_task(
         prepared.kept, task, endpoint=recipe.endpoint, config=recipe.config, tokenizer=recipe.tokenizer,
         attempt=hooks.attempt, ask_again=recipe.ask_again,
         priority=hooks.priority, on_result=hooks.on_result,
-        should_stop=hooks.should_stop, before_sending=hooks.before_sending,
+        should_stop=hooks.should_stop, before_sending=hooks.before_sending, shared_as=hooks.shared_as, asks=hooks.asks,
     )  # fmt: skip
     cleaned = postprocess(answered.kept, task, tokenizer=recipe.tokenizer, seed=recipe.config.seed)
     if recipe.count_with:
@@ -121,13 +125,19 @@ def synthesize(
     recipe: Recipe,
     attempt: Attempt | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_prepared: Callable[[int], None] | None = None,
+    on_result: OnResult | None = None,
 ) -> Synthesized:
     """Admit and route documents, and run every task on those routed to it.
 
     attempt: where answers are looked up and kept. should_stop: asked now and then; then `CancelledError` is raised.
+    on_prepared, on_result: as in `Hooks`.
     """
     stopped = Event()
-    hooks = Hooks(should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt)
+    hooks = Hooks(
+        should_stop=lambda: stopped.is_set() or should_stop(), attempt=attempt,
+        on_prepared=on_prepared, on_result=on_result,
+    )  # fmt: skip
     admitted = admit(frame)
     routed = route(counted_documents(admitted.kept, recipe.tokenizer), routes)
     by_task = with_shared_lines(routed.by_task, recipe.tokenizer)
@@ -169,7 +179,7 @@ def side_by_side(
     when the waiting thread is interrupted. while_waiting: called on it now and then.
     """
     with ThreadPoolExecutor(max(1, len(runners))) as threads:
-        running = {name: threads.submit(runner) for name, runner in runners.items()}
+        running = {name: threads.submit(with_context(runner)) for name, runner in runners.items()}
         try:
             left = set(running.values())
             while left and all(map(_succeeded, set(running.values()) - left)):

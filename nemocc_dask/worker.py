@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -10,13 +11,19 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
-from distributed import Status, Worker, get_worker, secede
+import dask
+from distributed import Worker, get_worker, secede
 
-from nemocc_dask.budget import Caps, Meter, Tokens
+from nemocc_dask.errors import JobError
+from nemocc_dask.launches import Launch
 from nemocc_dask.llm import Stop
+from nemocc_dask.logs import about, event, switch_on
+
+log = logging.getLogger("nemocc_dask")
 
 PROGRESS_TOPIC = "nemocc-progress"
-"""Topic of the worker events that carry progress: {"part": index, "counts": {name: n since the last event}}."""
+"""Topic of the worker events that carry progress: {"launch": its name, "part": index, "counts": {name: n
+since the last event}}."""
 
 REPORT_EVERY_S = 0.5
 
@@ -28,75 +35,11 @@ class OutOfBudgetError(CancelledError):
     """A partition was stopped because the run has reached one of its caps."""
 
 
-class Launch:
-    """What all partitions of a run that has been started share within one process.
-
-    A run that goes on is launched anew: what stopped it before does not stop it again.
-    """
-
-    def __init__(self, caps: Caps, taken: Tokens) -> None:
-        self.meter = Meter(caps, taken)
-        self.stop = Stop.GO
-        self.out_of_budget = False
-        self.at_work = 0
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def partition(self) -> Iterator[None]:
-        """Counts a partition as being at work while the block runs."""
-        with self._lock:
-            self.at_work += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.at_work -= 1
-
-    def end(self, how: Stop) -> None:
-        """Send nothing more; what was said before stays, unless this is more urgent."""
-        self.stop = max(self.stop, how)
-
-    def end_for_want_of_budget(self) -> None:
-        """Send nothing more, and await what is in flight: it is paid for."""
-        self.out_of_budget = True
-        self.end(Stop.FINISH)
-
-
-_launches: dict[str, Launch] = {}
-"""Name of a launch → what this process knows of it."""
-
-_over: set[str] = set()
-"""Names of launches whose budget is spent, as others have found."""
-
-
-def launch(name: str, caps: Caps, taken: Tokens) -> Launch:
-    """The launch of that name in this process. taken: tokens the run had taken before it."""
-    found = _launches.setdefault(name, Launch(caps, taken))
-    if name in _over:
-        found.end_for_want_of_budget()
-    return found
-
-
-def end_for_want_of_budget(name: str) -> None:
-    """Stop a launch in this process, whether or not it has begun here: all processes together have spent its budget."""
-    _over.add(name)
-    if name in _launches:
-        _launches[name].end_for_want_of_budget()
-
-
-def end_launch(name: str, how: Stop) -> int:
-    """Stop a launch in this process; returns how many of its partitions are still at work here."""
-    launched = _launches.get(name)
-    if launched is None:
-        return 0
-    launched.end(how)
-    return launched.at_work
-
-
 class PartProgress:
     """Counts what has come in for one partition, and passes it on now and then.
 
-    launched: what stops one of its partitions stops all of them in this process.
+    launched: what stops one of its partitions stops all of them in this process. worker: where it is made, if that is
+    a worker of Dask.
 
     `add` may be called from any thread; `tick` is called by threads that wait.
     """
@@ -104,6 +47,7 @@ class PartProgress:
     def __init__(self, part: int, launched: Launch) -> None:
         self._part, self._launch = part, launched
         self._task = CurrentTask()
+        self.worker = self._task.worker
         self._has_thread = True
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
@@ -148,8 +92,10 @@ class PartProgress:
         """Have every thread of this run stop at its next tick."""
         self._launch.end(Stop.DRAIN)
 
-    def stopped(self) -> CancelledError:
+    def stopped(self) -> CancelledError | JobError:
         """Why the work stops, to be raised."""
+        if self._launch.trouble is not None:
+            return JobError(f"A worker could not go on: {self._launch.trouble!r}. Its log says more; please report it.")
         if self._launch.out_of_budget:
             return OutOfBudgetError("The run has reached one of its caps.")
         return CancelledError("The run has been stopped.")
@@ -160,7 +106,9 @@ class PartProgress:
             counts, self._counts = dict(self._counts), Counter()
             self._reported_at = time.monotonic()
         if counts and self._task.worker is not None:
-            self._task.worker.log_event(PROGRESS_TOPIC, {"part": self._part, "counts": counts})
+            self._task.worker.log_event(
+                PROGRESS_TOPIC, {"launch": self._launch.name, "part": self._part, "counts": counts}
+            )
 
     def _sync_now(self) -> None:
         """On one thread at a time; the others need not wait for it."""
@@ -172,9 +120,25 @@ class PartProgress:
                 self._syncing.release()
 
 
-_CLOSING = (Status.closing, Status.closed, Status.failed)
-"""A worker that was told to end, or has lost its scheduler. Its tasks are others' by then, who would pay once more for
-what is asked here; Dask waits some seconds for its threads, in which what is in flight can be stored."""
+def log_as_configured() -> None:
+    """Write logs as Dask's setting `nemocc.log` says in this process; see `logs.switch_on`."""
+    switch_on(dask.config.get("nemocc.log", None))
+
+
+@contextmanager
+def logged(run: str, partition: int) -> Iterator[None]:
+    """What is logged while the block runs is about this partition; so are its beginning, and an end before its time."""
+    log_as_configured()
+    worker, _ = _here()
+    with about(run=run, partition=partition, **({"worker": worker.address} if worker else {})):
+        log.info("Partition %d begins.", partition, extra=event("partition_begun"))
+        try:
+            yield
+        except BaseException as error:
+            # Its kind alone: the words of a library's error may hold a document's.
+            told = event("partition_stopped", error=type(error).__name__)
+            log.info("Partition %d ends before its time.", partition, extra=told)
+            raise
 
 
 class CurrentTask:
@@ -184,11 +148,9 @@ class CurrentTask:
         self.worker, self._key = _here()
 
     def is_cancelled(self) -> bool:
-        """A running thread is not told that its task was cancelled, or that its worker closes: it has to look."""
+        """A running thread is not told that its task was cancelled: it has to look."""
         if self.worker is None or self._key is None:
             return False
-        if self.worker.status in _CLOSING:
-            return True
         task = self.worker.state.tasks.get(self._key)
         return task is None or task.state in ("cancelled", "released", "forgotten")
 

@@ -73,6 +73,13 @@ def test_it_shows_questions_with_their_answers(executed: Any) -> None:
     assert "question" in _output(executed, "pairs") and "answer" in _output(executed, "pairs")
 
 
+def test_it_shows_how_far_it_is(executed: Any) -> None:
+    """A cell with `progress` shows one line, which ends with all rows."""
+    (line,) = [line for line in _output(executed, "synthesize").splitlines() if " rows so far, " in line]
+    done, of, *_ = line.split()[::2]
+    assert done == of != "0"
+
+
 def test_its_job_is_done_and_sends_nothing_again(executed: Any) -> None:
     """The job at its end finishes, and run again finds all of it done."""
     assert "done" in _output(executed, "job")

@@ -34,6 +34,9 @@ def documents(rows=6, partitions=3):
     return dd.from_pandas(frame, npartitions=partitions, sort=False)
 
 
+POSTPROCESS = "postprocess-wikipedia-paraphrasing-nemocc"
+
+
 def steps(frame):
     """The names of what is applied to partitions, the last one first."""
     return [expr.operand("token") for expr in frame.expr.walk() if isinstance(expr, MapPartitions)]
@@ -79,9 +82,9 @@ def test_rows_move_between_partitions_as_pandas_frames():
     """Segments that a join has to bring together are shuffled on the host; where they are together nothing moves."""
     answers = documents().assign(segment_id=0, sample=0, rephrased="a", segment_token_count=1)
     moved = steps(answers.nemocc.to_gpu().nemocc.postprocess("wikipedia_paraphrasing"))
-    assert moved.index("nemocc-postprocess") < moved.index("nemocc-to-host") < moved.index("nemocc-to-gpu")
+    assert moved.index(POSTPROCESS) < moved.index("tohost-nemocc") < moved.index("togpu-nemocc")
     together = answers.nemocc.to_gpu().nemocc.split_documents().nemocc.postprocess("wikipedia_paraphrasing")
-    assert steps(together) == ["nemocc-postprocess", "nemocc-split-documents", "nemocc-to-gpu"]
+    assert steps(together) == [POSTPROCESS, "split-documents-nemocc", "togpu-nemocc"]
 
 
 def test_kinds_of_frames_that_are_served_are_named():

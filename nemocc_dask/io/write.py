@@ -41,10 +41,11 @@ class Output:
 
     def __reduce__(self) -> tuple[type[Output], tuple[str]]:
         # A relative path means something in this process alone; a worker may stand in another folder.
-        return (Output, (self._root if self._is_local else self.url,))
+        return (Output, (self._root if self.is_local else self.url,))
 
     @property
-    def _is_local(self) -> bool:
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine's file systems, those of networks among them."""
         protocol = self._filesystem.protocol
         return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
 
@@ -58,15 +59,16 @@ class Output:
         return type(filesystem) is type(self._filesystem) and inner.startswith(self._inner(""))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience_s: float = 0.0) -> Iterator[None]:
         """Keep others from running into the folder meanwhile; the death of this process frees it.
 
-        On a local or network file system only: object stores have no locks. Raises `OutputError` where it is locked.
+        On a local or network file system only: object stores have no locks. patience_s: how long to wait for another.
+        Raises `OutputError` where it is locked.
         """
-        if not self._is_local:
+        if not self.is_local:
             yield
             return
-        lock = FileLock(self._inner(f"{BOOKS}/lock"), timeout=0)
+        lock = FileLock(self._inner(f"{BOOKS}/lock"), timeout=patience_s)
         try:
             os.makedirs(os.path.dirname(lock.lock_file), exist_ok=True)
             lock.acquire()
@@ -82,7 +84,8 @@ class Output:
             lock.release()
 
     def exists(self, name: str) -> bool:
-        """Whether the file is there."""
+        """Whether the file is there now."""
+        self._filesystem.invalidate_cache(self._inner(name).rsplit("/", 1)[0])
         return bool(self._filesystem.exists(self._inner(name)))
 
     def names(self) -> list[str]:
@@ -115,7 +118,7 @@ class Output:
 
     def remove_empty(self, folder: str) -> None:
         """Remove a folder of this one where nothing is in it; object stores have none."""
-        if self._is_local:
+        if self.is_local:
             with suppress(OSError):  # it is not empty, or not there
                 os.rmdir(self._inner(folder))
 
@@ -144,7 +147,7 @@ class Output:
             ) from None
 
     def _put(self, name: str, content: bytes) -> None:
-        if self._is_local:
+        if self.is_local:
             _write_beside(self._inner(f"{UNFINISHED}/{uuid.uuid4().hex}"), self._inner(name), content)
         else:
             self._filesystem.pipe_file(self._inner(name), content)

@@ -85,6 +85,11 @@ class Adaptive:
         self.adopt(most, fixed=fixed)
         self.restart()
 
+    @property
+    def epoch(self) -> int:
+        """How often it was cut, or began anew."""
+        return self._epoch
+
     def adopt(self, most: int, *, fixed: bool) -> None:
         """Takes other settings; what was learned stays."""
         self._most, self._fixed = most, fixed

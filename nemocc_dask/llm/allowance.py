@@ -35,12 +35,24 @@ class Left(NamedTuple):
     reset_s: float
     limit: float | None = None
 
+    def part(self, share: float) -> Left:
+        """So much of it."""
+        return Left(self.remaining * share, self.reset_s, self.limit and self.limit * share)
+
 
 class Allowance(NamedTuple):
     """What a response says about its server's limits; None where it says nothing."""
 
     requests: Left | None = None
     tokens: Left | None = None
+
+    def part(self, share: float) -> Allowance:
+        """So much of it, where others go by the same.
+
+        >>> Allowance(requests=Left(60, 30.0, 100)).part(0.5).requests
+        Left(remaining=30.0, reset_s=30.0, limit=50.0)
+        """
+        return Allowance(*(left and left.part(share) for left in self))
 
 
 def allowance_of(headers: Mapping[str, str]) -> Allowance | None:

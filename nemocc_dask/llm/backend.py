@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from nemocc_dask.llm.adaptive import Adaptive
 from nemocc_dask.llm.allowance import Allowance, Mark, Quotas
 from nemocc_dask.llm.health import Breaker, Verdict, longest_pause_s
-from nemocc_dask.llm.rounds import Round
+from nemocc_dask.llm.share import Distant
+from nemocc_dask.logs import event
 from nemocc_dask.settings import Endpoint
+
+log = logging.getLogger("nemocc_dask")
 
 TELL_EVERY_S = 60.0
 """A server that comes and goes is told of no more often than this."""
+
+LIMIT_MOVED = 1.25
+"""A limit is told of when it has moved by this factor since the last time: it moves a little with each answer."""
 
 
 class Backend:
@@ -36,8 +44,9 @@ class Backend:
         self.invalid_at_first = 0
         self.breaker = Breaker()
         self.quotas = Quotas()
-        self.adaptive = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
+        self.adaptive: Adaptive | Distant = Adaptive(endpoint.max_concurrent_requests, fixed=endpoint.fixed_concurrency)
         self._told_at = -math.inf
+        self._told_limit = self.adaptive.limit
         self._outage_is_known = False
 
     def tells_of_outage(self, now: float) -> bool:
@@ -52,6 +61,14 @@ class Backend:
         known, self._outage_is_known = self._outage_is_known, False
         return known
 
+    def tell_of_limit(self) -> None:
+        """Tells the log how many requests at once the server is given, where that has changed much."""
+        before, now = self._told_limit, self.adaptive.limit
+        if not before / LIMIT_MOVED < now < before * LIMIT_MOVED:
+            self._told_limit = now
+            told = event("limit_changed", endpoint=self.base_url, before=before, limit=now)
+            log.info("%s is given %d requests at once.", self.base_url, now, extra=told)
+
     def adopt(self, endpoint: Endpoint) -> None:
         """Takes other settings."""
         self.weight = endpoint.weights[self.index] if endpoint.weights else 1.0
@@ -63,7 +80,8 @@ class Backend:
 class Lease:
     """A place on the wire, until it is given back with a report.
 
-    backend: where to send the request. tokens: estimate of what it takes. since: when the place was given.
+    backend: where to send the request. tokens: estimate of what it takes. since: when the place was given. round: what
+    its server's `adaptive` calls it by.
     """
 
     backend: Backend
@@ -71,7 +89,7 @@ class Lease:
     since: float
     charge: float
     marks: tuple[Mark, Mark]
-    round: Round
+    round: Any
     number: int
     probe: bool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +17,9 @@ from nemocc_dask.llm.claims import Claims
 from nemocc_dask.llm.client import ChatClient
 from nemocc_dask.llm.results import Answer, Answers, ChatRequest, Failure, Flaw, Results, Stop, StoppedError
 from nemocc_dask.llm.store import Attempt
+from nemocc_dask.logs import event, with_context
+
+log = logging.getLogger("nemocc_dask")
 
 ROWS_PER_SLOT = 2
 """Requests held as coroutines per place on the wire: enough that a row waiting to retry leaves its place to another."""
@@ -29,6 +33,9 @@ DRAIN_S = 10.0
 LOOK_EVERY_S = 0.1
 """How often a batch that is being stopped looks whether it should hurry."""
 
+NOT_ASKED = Failure("not_asked", None, "The store does not hold it.", 0, 0.0, 0)
+"""In place of an answer that is not there, where none is to be asked for."""
+
 OnResult = Callable[[Results], None]
 
 
@@ -37,13 +44,14 @@ class Memory:
     """Where answers are looked up and kept.
 
     attempt: writes to the store. label, recipe: what the store files them under. ask_again: flaws for which a stored
-    answer does not count.
+    answer does not count. asks: whether what is not there is asked for; else it fails.
     """
 
     attempt: Attempt
     label: str
     recipe: str
     ask_again: frozenset[Flaw] = field(default_factory=frozenset)
+    asks: bool = True
 
 
 class _Ask(NamedTuple):
@@ -129,7 +137,7 @@ class Batch:
         """Prepares rows some way ahead of those that ask, on a thread beside the loop."""
         for start in range(0, len(self._requests), ROWS_LOOKED_UP):
             rows = range(start, min(start + ROWS_LOOKED_UP, len(self._requests)))
-            self._take_in(rows, *await self._loop.run_in_executor(threads, self._prepared, rows))
+            self._take_in(rows, *await self._loop.run_in_executor(threads, with_context(self._prepared), rows))
             while self._asks.qsize() > self._width:
                 self._hungry.clear()
                 await self._hungry.wait()
@@ -169,6 +177,9 @@ class Batch:
                 if key in found:
                     self._settle(key, found[key])
                     self._fill(row, i, self._numbered(row, i, found[key]))
+                elif self._memory is not None and not self._memory.asks:
+                    self._settle(key, NOT_ASKED)
+                    self._fill(row, i, NOT_ASKED)
                 else:
                     missing.append(i)
             for ask in _consecutive(row, missing, keys):
@@ -187,6 +198,7 @@ class Batch:
             self._asks.put_nowait(_Ask(row, sample, [key]))
 
     def _numbered(self, row: int, sample: int, answer: Answer) -> Answer:
+        self._client.asked.found()
         return replace(answer, sample=self._rows[row].request.sample + sample, reused=True)
 
     # --- asking -------------------------------------------------------------------------------------------------------
@@ -203,6 +215,8 @@ class Batch:
     def _keep(self, ask: _Ask, done: int, results: Results) -> None:
         """Stores answers before anything else is done with them: they are paid for. done: how many came before."""
         keys = ask.keys[done : done + len(results)]
+        self._client.asked.came(results)
+        _log_failures(keys, results)
         if self._memory is not None:
             self._store(self._memory, keys, results)
             for key, result in zip(keys, results, strict=True):
@@ -218,6 +232,7 @@ class Batch:
                 try:
                     memory.attempt.append(key, result, label=memory.label, recipe=memory.recipe)
                 except JobError as error:
+                    log.info("%s", error, extra=event("store_trouble", store=memory.attempt.url, request_id=key))
                     trouble = trouble or error
         if trouble is not None:
             raise trouble
@@ -273,6 +288,14 @@ class Batch:
             if self._tasks:
                 await asyncio.wait(self._tasks)
             self._claims.give_up(list(self._claimed))
+
+
+def _log_failures(keys: Sequence[str], results: Results) -> None:
+    """Without the endpoint's words: some repeat the document."""
+    for key, result in zip(keys, results, strict=True):
+        if isinstance(result, Failure):
+            told = event("row_failed", reason=result.reason, request_id=key, attempts=result.attempts)
+            log.info("A row got no answer: %s.", result.reason, extra=told)
 
 
 def _consecutive(row: int, missing: list[int], keys: list[str]) -> list[_Ask]:

@@ -14,6 +14,7 @@ from nemocc_dask.llm.access import Access
 from nemocc_dask.llm.judging import refused
 from nemocc_dask.llm.reply import error_words, from_json
 from nemocc_dask.llm.retry import FOREIGN_ERRORS, trouble_of
+from nemocc_dask.logs import event
 
 CHECK_TIMEOUT_S = 10.0
 """Longest wait for a connection, and longest silence on it."""
@@ -46,7 +47,7 @@ async def check(accesses: Sequence[Access], sessions: Sequence[aiohttp.ClientSes
         remedies = dict.fromkeys(one.remedy for one in missed)
         raise EndpointUnreachableError(f"{'; '.join(one.words for one in missed)}. {' '.join(remedies)}")
     for one in missed:
-        log.warning("%s. The other addresses go on without it.", one.words)
+        log.warning("%s. The other addresses go on without it.", one.words, extra=event("endpoint_down"))
 
 
 class _Missed(NamedTuple):

@@ -33,6 +33,7 @@ from nemocc_dask.llm.judging import (
     refused,
     verdict_on,
 )
+from nemocc_dask.llm.metrics import CANCELLED, UNREACHED, asked_of_model
 from nemocc_dask.llm.reply import Reply, error_code, error_param, error_words, parse_reply
 from nemocc_dask.llm.results import Answer, ChatRequest, Failure, Results, ShouldStop, Stop, StoppedError
 from nemocc_dask.llm.retry import FOREIGN_ERRORS, Trouble, next_wait_s, retry_after_s, trouble_of
@@ -78,6 +79,7 @@ class ChatClient:
     http_requests: attempts of this client that went over the wire so far.
     on_wire: tasks whose requests are on the wire now.
     last_attempts: once True, what fails is not tried again.
+    asked: counts of this process, for who watches it.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class ChatClient:
         self.last_attempts = False
         self._rng = random.Random()
         self._bodies = Bodies(self.endpoint.model)
+        self.asked = asked_of_model(self.endpoint.model)
 
     async def answer(self, request: ChatRequest, asked: bytes, on_round: OnRound) -> None:
         """All samples of a request: exactly `sampling.n` answers or failures, or fewer where the batch ends meanwhile.
@@ -153,6 +156,7 @@ class ChatClient:
             wait_s = next_wait_s(reply, attempt - amended, end - first_start, self.endpoint, self._rng)
             if wait_s is None or self.last_attempts:
                 return outcome
+            self.asked.retried()
             await asyncio.sleep(wait_s)
         raise AssertionError("count() never ends")
 
@@ -184,6 +188,7 @@ class ChatClient:
             request = request.part(0, 1)
         sent = _Sent(self._max_tokens_field(backend), request.sampling.n)
         body = self._bodies.body(request, asked, sent.max_tokens_field)
+        start = monotonic()
         try:
             async with self.sessions[backend.index].post(
                 access.ask_url,
@@ -197,8 +202,13 @@ class ChatClient:
         except FOREIGN_ERRORS as error:
             trouble = trouble_of(error)
             self.http_requests += trouble.sent
+            self.asked.sent(trouble.reason if trouble.sent else UNREACHED)
             return trouble, None
+        except asyncio.CancelledError:
+            self.asked.sent(CANCELLED)
+            raise
         self.http_requests += 1
+        self.asked.sent(f"http_{response.status}", monotonic() - start)
         return self._judge(access, backend, sent, response, payload), response
 
     def _max_tokens_field(self, backend: Backend) -> str:

@@ -15,12 +15,17 @@ from nemocc_dask.llm.allowance import Allowance, allowance_of
 from nemocc_dask.llm.backend import UNSENT, Backend, Lease, Report
 from nemocc_dask.llm.health import FAILURES, Outage, Verdict
 from nemocc_dask.llm.rates import Pace, TokenBudget
+from nemocc_dask.llm.share import Grant, Permits, Share, TokenPermits, Usage
+from nemocc_dask.logs import event
 from nemocc_dask.settings import Endpoint
 
 __all__ = ["Allowance", "Backend", "Gate", "Lease", "Report", "Verdict", "allowance_of"]
 
 
 log = logging.getLogger("nemocc_dask")
+
+LOOK_AHEAD = 64
+"""So many requests that wait are looked at, for what they take."""
 
 TURNED_AWAY_FOR_S = 1.0
 """Whoever comes so soon after all were turned away is turned away too, unless nothing is under way by then: other
@@ -35,6 +40,7 @@ class Gate:
     servers the one with the least under way for its weight gets it, and of those the one that had the fewest.
 
     backends: the servers, one per address. in_flight: requests under way. peak: the most there ever were.
+    share: what of these limits is this process's, where others keep them too; None: all of it.
 
     For one event loop only. A waiter that is cancelled takes no place with it, not even when its turn came in the
     same moment. `clock` counts seconds.
@@ -48,13 +54,21 @@ class Gate:
     (1, 2, 'http://localhost/v1')
     """
 
-    def __init__(self, endpoint: Endpoint, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, share: Share | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.backends = tuple(Backend(index, endpoint) for index in range(len(endpoint.base_urls)))
+        self.share = share
         self.in_flight = self.peak = 0
         self._clock = clock
         self._arrivals = count()
         self._waiting: list[tuple[int, int, int, asyncio.Future[Lease]]] = []
-        self._pace, self._budget = Pace(None), TokenBudget(None)
+        self._pace: Pace | Permits = Pace(None)
+        self._budget: TokenBudget | TokenPermits = TokenBudget(None)
+        if share is not None:
+            self._pace, self._budget = share.permits, share.tokens
+            for backend, server in zip(self.backends, share.servers, strict=True):
+                backend.adaptive = server
         self._outage = Outage(endpoint.down_after)
         self._down: EndpointUnreachableError | None = None
         self._refusal: Exception | None = None
@@ -68,7 +82,9 @@ class Gate:
 
         A server that is gone counts for the one probe that may be there.
         """
-        return min(self._most, sum(b.adaptive.limit if b.breaker.healthy else 1 for b in self.backends))
+        return min(
+            self._places(self._clock()), sum(b.adaptive.limit if b.breaker.healthy else 1 for b in self.backends)
+        )
 
     def adopt(self, endpoint: Endpoint) -> None:
         """Takes other settings for the same addresses; what was learned of the servers stays.
@@ -100,6 +116,14 @@ class Gate:
             raise _another(self._down)
         if self._refusal is not None and self._clock() < self._turned_away_until:
             raise _another(self._refusal)
+        while True:
+            lease = await self._turn(priority, tokens)
+            if self._places(self._clock()):
+                return lease
+            # Between its turn and now, this process may have been stopped for so long that others have its share.
+            self.release(lease, UNSENT)
+
+    async def _turn(self, priority: int, tokens: int) -> Lease:
         turn: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._arrivals), tokens, turn))
         self._serve()
@@ -112,10 +136,33 @@ class Gate:
                 self.release(turn.result(), UNSENT)
             raise
 
+    def usage(self) -> Usage:
+        """What to tell whoever shares the limits out. Only where there is a share."""
+        assert self.share is not None
+        ahead = heapq.nsmallest(LOOK_AHEAD, self._waiting) if self.share.tokens.is_limited else []
+        return self.share.usage(self.in_flight, len(self._waiting), [tokens for _, _, tokens, _ in ahead])
+
+    def go_by(self, grant: Grant, asked_at: float) -> None:
+        """Takes a new share. asked_at: when the usage was told that it answers, in seconds of the clock."""
+        assert self.share is not None
+        self.share.take(grant, asked_at)
+        self._serve()
+
+    def told_in_vain(self, usage: Usage) -> None:
+        """Perhaps nobody heard of it."""
+        assert self.share is not None
+        self.share.told_in_vain(usage)
+
+    def _places(self, now: float) -> int:
+        """Most requests under way, as far as the limits say."""
+        return self._most if self.share is None else min(self._most, self.share.places(now))
+
     def release(self, lease: Lease, report: Report) -> None:
         """Gives a place back, and tells what became of the request."""
         backend, verdict, now = lease.backend, report.verdict, self._clock()
         self._learn(backend, lease, report, now)
+        if self.share is not None:
+            self.share.longest_s = max(self.share.longest_s, report.latency_s)
         backend.in_flight -= 1
         self.in_flight -= 1
         crowded = verdict is Verdict.CROWDED
@@ -139,13 +186,15 @@ class Gate:
     def _serve(self) -> None:
         """Gives places to waiters as far as possible; where time will help, a timer brings it back here."""
         waiting = self._waiting
-        while waiting and self.in_flight < self._most:
+        while waiting:
             _, _, tokens, turn = waiting[0]
             if turn.done():  # cancelled
                 heapq.heappop(waiting)
                 continue
             now = self._clock()
-            wait_s = max(self._pace.wait_s(now), self._budget.wait_s(now))
+            if self.in_flight >= self._places(now):
+                return
+            wait_s = max(self._pace.wait_s(now), self._budget.wait_s(now, tokens))
             backend = None
             if not wait_s:
                 backend, wait_s = self._choose(now, tokens)
@@ -200,21 +249,25 @@ class Gate:
             adaptive.refused(lease.round, backend.in_flight)
         else:
             adaptive.lost(lease.round)
+        backend.tell_of_limit()
         alone = not any(other.breaker.healthy for other in self.backends if other is not backend)
         was_healthy = backend.breaker.healthy
         if backend.breaker.note(verdict, now, probe=lease.probe, alone=alone):
             adaptive.restart()
             if backend.tells_of_return():
-                log.warning("%s answers again.", backend.base_url)
+                told = event("endpoint_back", endpoint=backend.base_url)
+                log.warning("%s answers again.", backend.base_url, extra=told)
         elif was_healthy and not backend.breaker.healthy and backend.tells_of_outage(now):
             how = (
                 "It is tried now and then"
                 if alone
                 else "The other addresses go on without it; it is tried now and then"
             )
-            log.warning("%s does not answer. %s.", backend.base_url, how)
+            told = event("endpoint_down", endpoint=backend.base_url)
+            log.warning("%s does not answer. %s.", backend.base_url, how, extra=told)
         if report.allowance is not None:
-            backend.quotas.told(now, lease.marks, report.allowance, refused=verdict is Verdict.CROWDED)
+            ours = report.allowance if self.share is None else report.allowance.part(self.share.part)
+            backend.quotas.told(now, lease.marks, ours, refused=verdict is Verdict.CROWDED)
 
     def _wait(self, now: float, wait_s: float) -> None:
         """Looks again after so many seconds, or when nobody is worth waiting for any more."""

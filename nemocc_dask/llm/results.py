@@ -117,6 +117,25 @@ Results = tuple[Answer | Failure, ...]
 """What one request comes to: exactly `sampling.n` values, in order of their sample numbers."""
 
 
+def counts_in(results: Results) -> dict[str, int]:
+    """What a request's results come to; what was sent and paid for is counted where that was now.
+
+    >>> counts_in((Answer("Hi", "stop", "m", 7, 11, 1, 0.2, 0), Failure("timeout", None, "", 3, 9.0, 1)))
+    {'http_requests': 3, 'answers': 1, 'reused': 0, 'failed': 1, 'prompt_tokens': 7, 'completion_tokens': 11}
+    """
+    answers = [one for one in results if isinstance(one, Answer)]
+    new = [one for one in answers if not one.reused]
+    sent = (one.attempts for one in results if isinstance(one, Failure) or not one.reused)
+    return {
+        "http_requests": max(sent, default=0),  # each result tells of all that its row has taken
+        "answers": len(answers),
+        "reused": len(answers) - len(new),
+        "failed": len(results) - len(answers),
+        "prompt_tokens": sum(one.prompt_tokens or 0 for one in new),
+        "completion_tokens": sum(one.completion_tokens or 0 for one in new),
+    }
+
+
 class Stop(IntEnum):
     """Whether a batch of requests is to go on, and how what is in flight ends: the greater, the sooner.
 

@@ -26,7 +26,9 @@ from nemocc_dask.llm.claims import Claims
 from nemocc_dask.llm.client import ChatClient
 from nemocc_dask.llm.collector import patient_collector
 from nemocc_dask.llm.gate import Gate
+from nemocc_dask.llm.metrics import Lane, watch
 from nemocc_dask.llm.results import Answers, ChatRequest, ShouldStop, Stop, StoppedError
+from nemocc_dask.llm.share import Grant, Share, Usage
 from nemocc_dask.settings import Endpoint
 
 WAIT_SLICE_S = 0.25
@@ -50,6 +52,7 @@ def answer_all(
     on_result: OnResult | None = None,
     should_stop: ShouldStop | None = None,
     before_sending: ShouldStop | None = None,
+    shared_as: str | None = None,
 ) -> Answers:
     """Answers requests, as many at once as the endpoint allows this process, and blocks until all are
     answered.
@@ -62,6 +65,7 @@ def answer_all(
     should_stop: asked by the calling thread, before anything is sent and a few times a second; see `Stop`.
 
     before_sending: the same question, asked on the loop's thread when the turn of a request has come: keep it short.
+    shared_as: name of the `SharedLimits` that say how many requests this process may send.
 
     Results come in the order of the requests. A row that failed is a `Failure` among them.
 
@@ -77,8 +81,9 @@ def answer_all(
         raise concurrent.futures.CancelledError("The requests were stopped before the first.")
     accesses = Access.to(endpoint)
     runtime = current_runtime()
-    runtime.wait_for(runtime.first_look(accesses))
-    client = runtime.wait_for(runtime.client(accesses, priority, before_sending))
+    if memory is None or memory.asks:
+        runtime.wait_for(runtime.first_look(accesses))
+    client = runtime.wait_for(runtime.client(accesses, priority, before_sending, shared_as))
     width = ROWS_PER_SLOT * endpoint.max_concurrent_requests
     claims = runtime.claims(memory.attempt.url if memory else None)
     batch = Batch(requests, client, width=width, memory=memory, claims=claims, on_result=on_result)
@@ -109,6 +114,42 @@ def check_endpoint(endpoint: Endpoint) -> None:
     runtime.wait_for(runtime.check(Access.to(endpoint)))
 
 
+class SharedLimits:
+    """The limits of an endpoint that several processes keep together, as this one sees them.
+
+    name: of what they belong to, such as one start of a job. Until the first grant this process sends nothing for it.
+    May be used from any thread but the loop's own.
+    """
+
+    def __init__(self, endpoint: Endpoint, name: str) -> None:
+        self._endpoint, self._name = endpoint, name
+
+    def usage(self) -> concurrent.futures.Future[Usage]:
+        """What this process uses and wants, and what happened since the last time."""
+
+        async def look() -> Usage:
+            return current_runtime().gate(self._endpoint, self._name).usage()
+
+        return current_runtime().submit(look())
+
+    def go_by(self, grant: Grant, asked_at: float) -> None:
+        """What it may use from now on. asked_at: when the usage was told that it answers, of the monotonic clock."""
+        self._on_loop(lambda gate: gate.go_by(grant, asked_at))
+
+    def told_in_vain(self, usage: Usage) -> None:
+        """Perhaps nobody heard of it: what happened is told again."""
+        self._on_loop(lambda gate: gate.told_in_vain(usage))
+
+    def close(self) -> None:
+        """The limits are of no use any more."""
+        runtime = current_runtime()
+        runtime.loop.call_soon_threadsafe(runtime.forget_gate, self._endpoint, self._name)
+
+    def _on_loop(self, do: Callable[[Gate], None]) -> None:
+        runtime = current_runtime()
+        runtime.loop.call_soon_threadsafe(lambda: do(runtime.gate(self._endpoint, self._name)))
+
+
 def _wait(
     future: concurrent.futures.Future[T],
     stop: Callable[[Stop], None] = lambda _: None,
@@ -124,7 +165,8 @@ def _wait(
 class Runtime:
     """An event loop in a thread of its own, with the session and the gates that live on it.
 
-    `submit`, `wait_for`, `claims`, `stop` and `end` may be called from any other thread; the rest on the loop only.
+    `submit`, `wait_for`, `claims`, `lanes`, `stop` and `end` may be called from any other thread; the rest on the loop
+    only.
     """
 
     def __init__(self) -> None:
@@ -134,7 +176,7 @@ class Runtime:
         self.thread.start()
         self.threads = concurrent.futures.ThreadPoolExecutor(LOOK_UP_THREADS, "nemocc-look-up")
         self._sessions: dict[str | None, aiohttp.ClientSession] = {}
-        self._gates: dict[Identity, Gate] = {}
+        self._gates: dict[tuple[Identity, str | None], Gate] = {}
         self._claims: dict[str, Claims] = {}
         self._looked_at: set[Identity] = set()
         self._looking = asyncio.Lock()
@@ -184,25 +226,33 @@ class Runtime:
             self._sessions[socks] = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._sessions[socks]
 
-    def gate(self, endpoint: Endpoint) -> Gate:
+    def gate(self, endpoint: Endpoint, shared_as: str | None = None) -> Gate:
         """The gate of an endpoint: of its addresses, its model and its key, whatever else the settings say.
 
         Two settings that differ in their limits share the gate, and the most recent limits hold for both: with a gate
-        for each, both together would go over either limit.
+        for each, both together would go over either limit. Limits that other processes keep too have one of their own.
         """
-        identity = _identity(endpoint)
-        if identity not in self._gates:
-            self._gates[identity] = Gate(endpoint)
+        key = _identity(endpoint), shared_as
+        if key not in self._gates:
+            self._gates[key] = Gate(endpoint, share=Share.of(endpoint) if shared_as else None)
         else:
-            self._gates[identity].adopt(endpoint)
-        return self._gates[identity]
+            self._gates[key].adopt(endpoint)
+        return self._gates[key]
+
+    def forget_gate(self, endpoint: Endpoint, shared_as: str) -> None:
+        """Nobody will come through it any more."""
+        self._gates.pop((_identity(endpoint), shared_as), None)
 
     async def client(
-        self, accesses: tuple[Access, ...], priority: int, before_sending: ShouldStop | None
+        self, accesses: tuple[Access, ...], priority: int, before_sending: ShouldStop | None, shared_as: str | None
     ) -> ChatClient:
         """What answers the requests of a batch."""
         sessions = tuple(self.session(access) for access in accesses)
-        return ChatClient(accesses, sessions, self.gate(accesses[0].endpoint), priority, before_sending)
+        return ChatClient(accesses, sessions, self.gate(accesses[0].endpoint, shared_as), priority, before_sending)
+
+    def lanes(self) -> list[Lane]:
+        """The gates as they are now; from any thread."""
+        return [Lane(model, gate.in_flight, gate.limit) for ((_, model, _), _), gate in list(self._gates.items())]
 
     def claims(self, store: str | None) -> Claims:
         """What is being asked for a store; without a store nobody shares what anybody asks."""
@@ -270,6 +320,14 @@ def close_runtime() -> None:
         if _runtime is not None and _runtime.is_alive():
             _runtime.close()
             _runtime = None
+
+
+def _lanes() -> list[Lane]:
+    runtime = _runtime
+    return runtime.lanes() if runtime is not None and runtime.is_alive() else []
+
+
+watch(_lanes)
 
 
 def _start_afresh() -> None:

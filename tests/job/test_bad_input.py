@@ -39,7 +39,6 @@ def only_line(result):
         ({"samples": 5, "languages": ("Klingon",)}, ["'Klingon'", "German"]),
         ({"tokenizer": "/none/tokenizer.json"}, ["/none/tokenizer.json"]),
         ({"api_key_env": "NEMOCC_TEST_NO_SUCH_KEY"}, ["NEMOCC_TEST_NO_SUCH_KEY"]),
-        ({"workers": 3, "max_concurrent_requests": 2}, ["max_concurrent_requests", "3"]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -20,6 +20,7 @@ from nemocc_dask.llm.store.index import PACK_ABOVE, Index
 from nemocc_dask.llm.store.lines import line_of, names_of, part_of_key
 from nemocc_dask.llm.store.sidecar import Origin, Sealed, SealedFile, seal
 from nemocc_dask.llm.store.spent import Spent
+from nemocc_dask.logs import event
 
 log = logging.getLogger("nemocc_dask")
 
@@ -128,7 +129,8 @@ class Attempt:
         try:
             self._index.folder.write(f"{self.name}{SIDECAR}", seal(sealed))
         except JobError as error:
-            log.warning("%s Only an index is missing: it is made anew by whoever reads the store.", error)
+            words = "%s Only an index is missing: it is made anew by whoever reads the store."
+            log.warning(words, error, extra=event("store_trouble", store=self.url))
         self._keys, self._offsets, self._lengths = array("Q"), array("Q"), array("Q")
 
 

@@ -18,6 +18,7 @@ from nemocc_dask.llm.store.folder import Folder, Span, spans_of
 from nemocc_dask.llm.store.lines import Stored, part_of_key, read_line
 from nemocc_dask.llm.store.look import Lookout
 from nemocc_dask.llm.store.places import Place, Places, Sorted, Unsorted
+from nemocc_dask.logs import event
 
 log = logging.getLogger("nemocc_dask")
 
@@ -157,7 +158,7 @@ class Index:
             self._warned = True
             log.warning(
                 "Of the store %s, %d lines or more cannot be read: what they answered is asked for again.",
-                self.folder.url, unreadable,
+                self.folder.url, unreadable, extra=event("store_trouble", store=self.folder.url, lines=unreadable),
             )  # fmt: skip
 
 
