@@ -106,10 +106,13 @@ def _click_type(kind: Any, annotation: Any) -> Any:
     return kind if kind in (int, float) else str
 
 
-@nemocc.command()
-@click.option(
+_job_file_option = click.option(
     "--job", "job_file", type=click.Path(), help="TOML file with these settings as keys; a flag beats the file."
 )
+
+
+@nemocc.command()
+@_job_file_option
 @_job_options
 @click.pass_context
 def run(ctx: click.Context, /, job_file: str | None, **given: Any) -> None:
@@ -118,8 +121,7 @@ def run(ctx: click.Context, /, job_file: str | None, **given: Any) -> None:
     Exit codes: 0 done, 1 the job cannot go on, 2 the call is wrong, 3 done but too many rows failed, 130 interrupted.
     """
     verbs = import_module("nemocc_dask.verbs")
-    settings = {**(verbs.read_job_file(job_file) if job_file else {}), **_said(given)}
-    if not verbs.run(settings):
+    if not verbs.run(verbs.job_of(job_file, _said(given))):
         ctx.exit(EXIT_ROWS_FAILED)
 
 
@@ -139,6 +141,37 @@ def _json_object(name: str, text: str) -> Any:
     except ValueError as error:
         flag = f"--{name.replace('_', '-')}"
         raise SettingError(f"{flag} is no JSON ({error}). Write it such as '{{\"min_p\": 0.1}}'.") from None
+
+
+# --- on a cluster, without staying connected --------------------------------------------------------------------------
+
+
+@nemocc.command()
+@_job_file_option
+@_job_options
+def submit(*, job_file: str | None, **given: Any) -> None:
+    """Hand a job to a running cluster (--scheduler) and return; the same command again resumes it.
+
+    Look at it with 'status', stop it with 'cancel'. Keys stay where they are: the variables that hold them have to be
+    set on the workers.
+    """
+    verbs = import_module("nemocc_dask.verbs")
+    verbs.submit(verbs.job_of(job_file, _said(given)))
+
+
+@nemocc.command()
+@click.argument("output")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(output: str, *, as_json: bool) -> None:
+    """Tell how the run in the folder OUTPUT stands, from its files alone."""
+    import_module("nemocc_dask.verbs").status(output, as_json=as_json)
+
+
+@nemocc.command()
+@click.argument("output")
+def cancel(output: str) -> None:
+    """Stop the run in the folder OUTPUT, and wait until nothing more is sent. It can go on later."""
+    import_module("nemocc_dask.verbs").cancel(output)
 
 
 # --- the other verbs --------------------------------------------------------------------------------------------------

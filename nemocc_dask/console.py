@@ -15,6 +15,7 @@ from rich.table import Table
 from nemocc_dask.columns import TEXT
 from nemocc_dask.io.manifest import REJECTED, RUN, Record
 from nemocc_dask.io.write import Output
+from nemocc_dask.pulse import LOST_S, UNDER_WAY, driver_of, duration, silent_s
 from nemocc_dask.tasks import TASKS, Task
 
 EXAMPLE_CHARACTERS = 220
@@ -36,6 +37,30 @@ def print_summary(books: Record, output: str) -> None:
     lines = (_kept_nothing, _spent, _reasons, _joined, _failed)
     for line in (*(line for each in lines for line in each(books)), *_places(books, output)):
         console.print(line)
+
+
+def standing(told: Record) -> Iterator[str]:
+    """How a run stands, in a few lines; told: what its driver wrote last."""
+    rows, silent = told["rows"], silent_s(told)
+    about = "" if rows["are_known"] else "about "
+    yield f"{told['state']}: {rows['done']:,} of {about}{rows['all']:,} rows, {_ahead(told)}"
+    spent = f", cost {told['cost']:,.4f}" if told["cost"] is not None else ""
+    yield (
+        f"{told['http_requests']:,} requests sent, {told['reused']:,} answers reused, {told['failed']:,} rows failed, "
+        f"{told['prompt_tokens']:,} tokens in, {told['completion_tokens']:,} out{spent}"
+    )
+    yield f"driver: {driver_of(told).words()}, since {told['driver']['since']}; told {silent:,.0f} s ago"
+    if told["error"]:
+        yield f"error: {told['error']}"
+    if told["state"] in UNDER_WAY and silent > LOST_S:
+        yield "Nothing has been heard of the driver for long: it is most likely dead. The same command goes on."
+
+
+def _ahead(told: Record) -> str:
+    parts = f"{told['parts']['done']:,} of {told['parts']['all']:,} partitions"
+    if told["eta_s"] is None:
+        return parts
+    return f"ETA {duration(told['eta_s'])}, {told['rows_per_s']:,.1f}/s, {parts}"
 
 
 def print_examples(books: Record, output: str) -> None:

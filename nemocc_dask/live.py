@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from nemocc_dask.budget import Tokens
 from nemocc_dask.logs import with_context
+from nemocc_dask.pulse import duration
 from nemocc_dask.settings import Prices
 
 LINE_EVERY_S = 10.0
@@ -90,7 +91,7 @@ class Tally:
         left = max(0, self.rows - self.rows_done) / self.rows_per_s if self.rows_per_s else 0
         about = "about " if len(self._prepared) < self.parts - self._parts_before else ""
         return (  # what matters most comes first: a narrow terminal cuts off the end
-            f"{self.rows_done:,} of {about}{self.rows:,} rows, ETA {_duration(left)}, {self.rows_per_s:,.0f}/s, "
+            f"{self.rows_done:,} of {about}{self.rows:,} rows, ETA {duration(left)}, {self.rows_per_s:,.0f}/s, "
             f"{self._counts['failed']:,} failed, {self._spent()}{self.parts_done} of {self.parts} partitions, "
             f"{self._tokens('prompt_tokens')} tokens in, {self._tokens('completion_tokens')} out"
         )
@@ -105,12 +106,6 @@ class Tally:
     def _tokens(self, kind: str) -> str:
         estimated = self._counts[f"estimated_{kind}"]
         return f"{'about ' if estimated else ''}{self._counts[kind] + estimated:,}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Screen:

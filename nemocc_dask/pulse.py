@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from nemocc_dask.books import Books
+from nemocc_dask.books import REPLACING, RUNNING, STOPPED, Books
 from nemocc_dask.budget import Tokens
 from nemocc_dask.errors import JobError
 from nemocc_dask.io.write import BOOKS, Output
@@ -34,8 +34,8 @@ LOST_S = 15.0
 RATE_OVER_S = 60.0
 """The rate is that of the last minute."""
 
-PREPARING, RUNNING, CANCELLED = "preparing", "running", "cancelled"
-UNDER_WAY = {PREPARING, RUNNING, "replacing"}
+PREPARING, CANCELLED = "preparing", "cancelled"
+UNDER_WAY = {PREPARING, RUNNING, REPLACING}
 """States of a run that is being driven."""
 
 Record = dict[str, Any]
@@ -81,6 +81,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._beat, name="nemocc-pulse", daemon=True)
 
     def __enter__(self) -> Self:
+        self._before = read_progress(self._output)
         self._write()
         self._thread.start()
         return self
@@ -88,7 +89,10 @@ class Pulse:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._write()
+        if self.books is None and self._state not in UNDER_WAY and not self._error and self._before is not None:
+            self._output.write_text(PROGRESS, json.dumps(self._before, indent=1))  # the run was over before
+        else:
+            self._write()
 
     def told(self, state: str, error: str = "") -> None:
         """The run's state from now on; written with the next beat. What has ended is told by the books alone."""
@@ -96,6 +100,11 @@ class Pulse:
         if state not in UNDER_WAY:
             with self._lock:
                 self._open.clear()
+
+    def failed(self, error: str) -> None:
+        """The run cannot go on; where it has told why itself, that stands."""
+        if self._state in UNDER_WAY:
+            self.told(STOPPED, error)
 
     def counted(self, part: int, counts: Mapping[str, int]) -> None:
         """What came in for a partition that is not finished."""
@@ -193,3 +202,14 @@ def driven_words(output: Output, record: Record) -> str:
         f"ago. Look with 'nemocc-dask status', end it with 'nemocc-dask cancel', or name another --output. If it has "
         f"died, wait until it has been silent for {LOST_S:.0f} s."
     )
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are some.
+
+    >>> duration(65), duration(3700)
+    ('1:05', '1:01:40')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

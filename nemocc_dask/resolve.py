@@ -32,6 +32,13 @@ class Tasks(NamedTuple):
         return (*self.of_documents, *self.from_nothing)
 
 
+def with_tasks_read(job: Job) -> Job:
+    """The job with the tasks of its files in it, so that another machine need not have those. Raises `TaskError`."""
+    own = {task.name: task for task in map(read_task, job.task_file)}
+    named = tuple(own.get(task, task) for task in job.task) or tuple(own.values())
+    return job.replace(task=named, task_file=()) if own else job
+
+
 def resolve_tasks(job: Job) -> Tasks:
     """The tasks of a job, those that make documents in its languages. Raises `UnknownTaskError`, `TaskError`."""
     own = {task.name: task for task in map(read_task, job.task_file)}

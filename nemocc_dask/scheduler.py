@@ -66,7 +66,7 @@ class Launches(SchedulerPlugin):  # type: ignore[misc]  # distributed ships no t
         self._driver_deaths: Counter[str] = Counter()
         scheduler.handlers.update(
             nemocc_open=self.open, nemocc_renew=self.renew, nemocc_stop=self.stop, nemocc_look=self.look,
-            nemocc_close=self.close_launch,
+            nemocc_close=self.close_launch, nemocc_drivers=self.drivers,
         )  # fmt: skip
 
     def open(self, launch: str, endpoint: str | None) -> None:
@@ -111,6 +111,12 @@ class Launches(SchedulerPlugin):  # type: ignore[misc]  # distributed ships no t
     def close_launch(self, launch: str) -> None:
         """It is over: workers that tell of it are told so."""
         self._launches.pop(launch, None)
+
+    def drivers(self, prefix: str) -> list[str]:
+        """Names of tasks that drive a run, or are going to, whose names begin so."""
+        over = {"memory", "erred", "forgotten"}
+        tasks = [task for task in self._scheduler.tasks.values() if str(task.key).startswith(prefix)]
+        return [str(task.key) for task in tasks if task.state not in over]
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         """Called by Dask when a worker is gone, whether it was meant to or not."""

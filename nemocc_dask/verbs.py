@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
 import sys
 import threading
@@ -16,11 +18,13 @@ from typing import Any
 
 import click
 
-from nemocc_dask.console import print_examples, print_summary, print_tasks
+from nemocc_dask import driving
+from nemocc_dask.console import print_examples, print_summary, print_tasks, standing
 from nemocc_dask.errors import InputError, SettingError, did_you_mean
 from nemocc_dask.io.manifest import Record
 from nemocc_dask.job import failed_fraction, run_job
 from nemocc_dask.live import live_progress
+from nemocc_dask.pulse import UNDER_WAY, driver_of, silent_s
 from nemocc_dask.settings import Job
 from nemocc_dask.simulate import Knobs, Simulator, serve
 from nemocc_dask.simulate.host import DEFAULT_PORT, LOCALHOST
@@ -44,9 +48,13 @@ def read_job_file(path: str) -> dict[str, Any]:
     return settings
 
 
-def run(settings: Mapping[str, Any]) -> bool:
+def job_of(job_file: str | None, said: Mapping[str, Any]) -> Job:
+    """The job of a job file, where one is named, and of what was said besides. Raises as `read_job_file` and `Job`."""
+    return Job(**{**(read_job_file(job_file) if job_file else {}), **said})
+
+
+def run(job: Job) -> bool:
     """Run the job with live progress, print what came of it, and return whether few enough rows failed."""
-    job = Job(**settings)
     with _terminated_as_interrupted():
         failed = failed_fraction(_run_and_show(job))
     if failed > job.max_failed_fraction:
@@ -83,6 +91,39 @@ def _confirm(question: str) -> bool:
         return click.confirm(question, err=True)
     except click.Abort:  # click's word for Ctrl-C
         raise KeyboardInterrupt from None
+
+
+def submit(job: Job) -> None:
+    """Hand the job to its cluster, and say how to look at it."""
+    told = driving.submit(job)
+    if told is None:
+        click.echo("Submitted. It is being prepared.")
+    elif told["state"] in UNDER_WAY:
+        click.echo(f"Submitted: {driver_of(told).words()} drives it.")
+    else:
+        click.echo(f"This run is {told['state']}; nothing was sent now.")
+    output = shlex.quote(job.output)
+    click.echo(f"Look at it with 'nemocc-dask status {output}', stop it with 'nemocc-dask cancel {output}'.")
+
+
+def status(output: str, *, as_json: bool) -> None:
+    """Print how a run stands."""
+    told, books = driving.status(output)
+    if as_json:
+        click.echo(json.dumps({**told, "silent_s": round(silent_s(told), 1)}))
+        return
+    for line in standing(told):
+        click.echo(line)
+    if books is not None and told["state"] not in UNDER_WAY:
+        print_summary(books, output)
+
+
+def cancel(output: str) -> None:
+    """Stop a run, and print how it stands then."""
+    told = driving.cancel(output)
+    click.echo(f"The run is {told['state']}: nothing more is sent. The command that began it goes on with it.")
+    for line in standing(told):
+        click.echo(line)
 
 
 def demo(output: str | None, latency: float) -> None:
