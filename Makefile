@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 SERVERS_VENV := .venv-servers
 GPU_VENV := .venv-gpu
 CONSTRAINTS ?= constraints.txt
+OPERATOR := 'dask-kubernetes>=2026.3'
 BUILT_FROM := pyproject.toml hatch_build.py $(wildcard nemocc_dask/text/native/*.[ch])
 TEST_PROCESSES ?= 3
 PHASE_TESTS := admit route preprocess segmenting generate postprocess joining known_mistakes_in_texts phases
@@ -17,7 +18,7 @@ demo: $(VENV)/.core
 	$(BIN)/nemocc-dask demo
 
 # Most tests wait more than they work, so several run at once.
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.kubernetes
 	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 # Against `transformers serve`; torch and what it brings along take 5.5 GB.
@@ -54,6 +55,11 @@ $(VENV)/.test: $(BUILT_FROM) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[test]'
 	touch $(VENV)/.core $@
+
+# Of the Dask operator for Kubernetes its files alone, and apart: a recipe is checked against its schema.
+$(VENV)/.kubernetes: $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/dask-kubernetes $(OPERATOR)
+	touch $@
 
 $(SERVERS_VENV)/.servers: $(BUILT_FROM) $(CONSTRAINTS)
 	$(PYTHON) -m venv $(SERVERS_VENV)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from distributed import Client, Security
 from distributed.comm import CommClosedError
 
@@ -17,13 +21,26 @@ _TELL_DASK = (
 )
 
 
-def connect(scheduler: str | None, scheduler_file: str | None) -> Client:
-    """A client of the scheduler at this address, or at the one in this file.
+@contextmanager
+def connect(scheduler: str | None, scheduler_file: str | None) -> Iterator[Client]:
+    """A client of the scheduler at this address, or at the one in this file, while the block runs.
 
-    Certificates are those that Dask's configuration names.
+    Certificates are those that Dask's configuration names. What befalls the connection is told by errors alone: when a
+    scheduler is gone, Dask logs whole tracebacks of its own.
 
     Raises `JobError` where nobody answers, or TLS is not settled between the two.
     """
+    log = logging.getLogger("distributed.client")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with _client(scheduler, scheduler_file) as client:
+            yield client
+    finally:
+        log.setLevel(level)
+
+
+def _client(scheduler: str | None, scheduler_file: str | None) -> Client:
     address = scheduler or scheduler_file
     has_certificate = _has_certificate()
     where = {"address": scheduler} if scheduler else {"scheduler_file": scheduler_file}

@@ -147,5 +147,20 @@ def install(client: Client) -> None:
 
 
 def ask(client: Client, question: str, **details: Any) -> Any:
-    """What the scheduler answers to one of the questions of `Launches`, such as `look`."""
-    return client.sync(getattr(client.scheduler, f"nemocc_{question}"), **details)
+    """What the scheduler answers to one of the questions of `Launches`, such as `look`.
+
+    Raises `JobError` where the scheduler is gone.
+    """
+    if client.status == "closed":  # Dask has tried for long enough
+        raise _gone(client)
+    try:
+        return client.sync(getattr(client.scheduler, f"nemocc_{question}"), **details)
+    except OSError:
+        raise _gone(client) from None
+
+
+def _gone(client: Client) -> JobError:
+    return JobError(
+        f"The Dask scheduler at {client.scheduler.address} does not answer any more. Start it again, and its workers; "
+        "the same command then goes on where this one stopped."
+    )

@@ -24,13 +24,15 @@ import psutil
 from distributed import Client, Security
 from job.jobs import COMMAND, wait_until
 
+from .hosts import Hosts
+
 DASK = [sys.executable, "-m", "dask"]
 LOCALHOST = "127.0.0.1"
 
-LONGEST_START_S = 60.0
+LONGEST_START_S = 120.0
 """Longest wait for a process to listen, or for workers to be there; a start takes two seconds of an idle core."""
 
-LONGEST_VERB_S = 120.0
+LONGEST_VERB_S = 300.0
 
 
 class Process:
@@ -140,7 +142,7 @@ class Cluster:
     workers: how many at the start; they are called "w0", "w1", ... threads: of each of them. folder: for logs, local
     directories and the scheduler file. env: what is added to the environment of all of them.
     nanny: whether each worker has one, that starts it anew when it dies. worker_args: more options of `dask worker`.
-    tls: files to encrypt with.
+    tls: files to encrypt with. hosts: where "scheduler" and the workers of these names run, if not here.
     """
 
     def __init__(
@@ -153,11 +155,11 @@ class Cluster:
         nanny: bool = True,
         worker_args: Sequence[str] = (),
         tls: Certificates | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        self.folder, self._env, self._nanny, self._tls = folder, dict(env or {}), nanny, tls
+        self.folder, self._env, self._nanny, self._tls, self._hosts = folder, dict(env or {}), nanny, tls, hosts
         self._names = [f"w{number}" for number in range(workers)]
-        options = ["--nthreads", str(threads), "--host", LOCALHOST, "--dashboard-address", f"{LOCALHOST}:0"]
-        self._worker_options = [*options, *self._tls_options(), *worker_args]
+        self._worker_options = ["--nthreads", str(threads), *self._tls_options(), *worker_args]
         self._processes: dict[str, Process] = {}
         self._port = _free_port()
         self._running = ExitStack()
@@ -181,7 +183,11 @@ class Cluster:
     @property
     def address(self) -> str:
         """Of the scheduler; the same after it was started again."""
-        return f"{'tls' if self._tls else 'tcp'}://{LOCALHOST}:{self._port}"
+        return f"{'tls' if self._tls else 'tcp'}://{self.host('scheduler')}:{self._port}"
+
+    def host(self, name: str) -> str:
+        """IP address of the host that a worker, or "scheduler", runs on."""
+        return self._hosts.address(name) if self._hosts else LOCALHOST
 
     @property
     def scheduler_file(self) -> Path:
@@ -192,12 +198,12 @@ class Cluster:
     def metrics(self) -> str:
         """URL of the scheduler's figures for Prometheus."""
         port = json.loads(self.scheduler_file.read_text(encoding="utf-8"))["services"]["dashboard"]
-        return f"http://{LOCALHOST}:{port}/metrics"
+        return f"http://{self.host('scheduler')}:{port}/metrics"
 
     def worker_metrics(self) -> dict[str, str]:
         """Name of a worker → URL of its figures for Prometheus."""
         ports = {each["name"]: each["services"]["dashboard"] for each in self._told().values()}
-        return {name: f"http://{LOCALHOST}:{port}/metrics" for name, port in ports.items()}
+        return {name: f"http://{self.host(name)}:{port}/metrics" for name, port in ports.items()}
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -225,6 +231,10 @@ class Cluster:
         """Name → pid of the process that runs tasks, of those that are there now."""
         found = {name: self._task_runner(name) for name in self._processes if name != "scheduler"}
         return {name: process.pid for name, process in found.items() if process is not None}
+
+    def is_running(self, name: str) -> bool:
+        """Whether the command `dask worker`, or "scheduler", still runs."""
+        return name in self._processes and self._processes[name].is_alive
 
     def add_worker(self, name: str) -> None:
         """Starts a worker; returns once the scheduler knows it."""
@@ -262,10 +272,10 @@ class Cluster:
         process.wait()
 
     def _start_worker(self, name: str) -> None:
-        assert not (name in self._processes and self._processes[name].is_alive), f"there is a worker {name}"
+        assert not self.is_running(name), f"there is a worker {name}"
         options = ["--name", name, "--local-directory", str(self.folder / f"{name}-scratch"), *self._worker_options]
         kept = "--nanny" if self._nanny else "--no-nanny"
-        self._start(name, [*DASK, "worker", self.address, kept, *options])
+        self._start(name, [*DASK, "worker", self.address, kept, *self._listening(name), *options])
 
     def _runner_of(self, name: str) -> psutil.Process:
         return self._processes[name].until(lambda: self._task_runner(name), "there was a process for its tasks")
@@ -295,15 +305,19 @@ class Cluster:
     def restart_scheduler(self) -> None:
         """Starts a scheduler at the same address, which remembers nothing; returns once it listens."""
         self.scheduler_file.unlink(missing_ok=True)
-        there = ["--host", LOCALHOST, "--port", str(self._port), "--dashboard-address", f"{LOCALHOST}:0"]
+        there = ["--port", str(self._port), *self._listening("scheduler")]
         words = [*DASK, "scheduler", *there, "--scheduler-file", str(self.scheduler_file), *self._tls_options()]
         process = self._start("scheduler", words)
         process.until(self.scheduler_file.exists, "it listened")
 
     def _start(self, name: str, words: Sequence[str]) -> Process:
-        started = Process(words, self.folder / f"{name}.log", env=self._env)
+        inside = self._hosts.inside(name) if self._hosts else []
+        started = Process(words, self.folder / f"{name}.log", env=self._env, inside=inside)
         self._processes[name] = self._running.enter_context(started)
         return started
+
+    def _listening(self, name: str) -> list[str]:
+        return ["--host", self.host(name), "--dashboard-address", f"{self.host(name)}:0"]
 
     def _tls_options(self) -> list[str]:
         return self._tls.options() if self._tls else []
@@ -312,17 +326,14 @@ class Cluster:
 class EndpointProcess(Process):
     """The simulated endpoint as a process of its own. Used in a `with` block.
 
-    host: where it listens. knobs: its options, such as latency=0.2 for `--latency 0.2`.
+    hosts: where the one called "endpoint" is its own. knobs: its options, such as latency=0.2 for `--latency 0.2`.
     """
 
-    def __init__(
-        self, folder: Path, *, host: str = LOCALHOST, inside: Sequence[str] = (), name: str = "endpoint", **knobs: Any
-    ) -> None:
-        words = [word for knob, value in knobs.items() for word in (f"--{knob.replace('_', '-')}", str(value))]
-        super().__init__(
-            [*COMMAND, "simulate", "--host", host, "--port", "0", *words], folder / f"{name}.log", inside=inside
-        )
-        self._inside = inside
+    def __init__(self, folder: Path, *, hosts: Hosts | None = None, **knobs: Any) -> None:
+        there = ["--host", hosts.address("endpoint") if hosts else LOCALHOST, "--port", "0"]
+        options = [word for knob, value in knobs.items() for word in (f"--{knob.replace('_', '-')}", str(value))]
+        inside = hosts.inside("endpoint") if hosts else []
+        super().__init__([*COMMAND, "simulate", *there, *options], folder / "endpoint.log", inside=inside)
 
     def __enter__(self) -> Self:
         try:
@@ -334,14 +345,10 @@ class EndpointProcess(Process):
         return self
 
     def stats(self) -> dict[str, Any]:
-        """What it has seen, as GET /stats sends it; asked from where it runs, which may be another network."""
+        """What it has seen, as GET /stats sends it."""
         url = f"{self.base_url.removesuffix('v1')}stats"
-        if not self._inside:
-            with urllib.request.urlopen(url, timeout=LONGEST_START_S) as reply:
-                return dict(json.load(reply))
-        ask = f"import urllib.request; print(urllib.request.urlopen({url!r}).read().decode())"
-        done = subprocess.run([*self._inside, sys.executable, "-c", ask], capture_output=True, text=True, check=True)
-        return dict(json.loads(done.stdout))
+        with urllib.request.urlopen(url, timeout=LONGEST_START_S) as reply:
+            return dict(json.load(reply))
 
 
 def nemocc(*words: str, env: Mapping[str, str] | None = None, **how: Any) -> subprocess.CompletedProcess[str]:
