@@ -40,7 +40,7 @@ from nemocc_dask.settings import FROM_ENVIRONMENT, Job
 PATIENCE_S = 60.0
 """Longest wait of a driver for another of the same run to end: one that was cut off from the scheduler notices it."""
 
-FIRST_NEWS_S = 8.0
+FIRST_NEWS_S = 15.0
 """So long `submit` waits for the run to begin, or for what is wrong with it."""
 
 LONGEST_CANCEL_S = 60.0
@@ -180,23 +180,10 @@ def drive(job: Job, scheduler: str) -> None:
 def _wait_for_another(output: Output, driver: Driver) -> None:
     """Where a driver of the same run cannot be told to be dead, its silence is waited for."""
     ends_at = time.monotonic() + PATIENCE_S
-    while (told := read_progress(output)) and is_driven(told) and not _is_known_dead(driver_of(told), driver):
+    while (told := read_progress(output)) and is_driven(told, by_other_than=driver):
         if time.monotonic() > ends_at:
             raise OutputError(driven_words(output, told))
         time.sleep(BEAT_S)
-
-
-def _is_known_dead(other: Driver, driver: Driver) -> bool:
-    """A worker that Dask has given up is taken to be dead where that can be seen: its process is of this machine."""
-    if other.host != driver.host:
-        return False
-    try:
-        os.kill(other.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return other.pid == driver.pid
 
 
 # --- from outside -----------------------------------------------------------------------------------------------------

@@ -191,10 +191,13 @@ class _Run:
         if self.place:
             yield self.place.pulse
             return
-        if (told := read_progress(self.output)) and is_driven(told):
+        driver = Driver(scheduler=self.job.scheduler or self.job.scheduler_file)
+        # A folder that can be locked is locked by now. An object store has no locks.
+        told = None if self.output.is_local else read_progress(self.output)
+        if told and is_driven(told, by_other_than=driver):
             raise OutputError(driven_words(self.output, told))
         self.output.remove([CANCEL])
-        with Pulse(self.output, Driver(scheduler=self.job.scheduler or self.job.scheduler_file)) as pulse:
+        with Pulse(self.output, driver) as pulse:
             yield pulse
 
     @contextmanager

@@ -41,12 +41,13 @@ class Order(NamedTuple):
         """Raises a `CallerError` where something cannot be what the settings say."""
         if job.gpu and not (job.scheduler or job.scheduler_file):
             check_gpu()
-        tasks, tokenizer, output = resolve_tasks(job), TokenCounter(job.tokenizer), Output(job.output)
+        tasks, output = resolve_tasks(job), Output(job.output)
+        # A folder of inputs may hold the output: what the run makes itself is none of its documents.
+        files = tuple(path for path in find_files(job.input) if not output.holds(path))
+        tokenizer = TokenCounter(job.tokenizer)  # takes some seconds
         for task in bound(job, tasks):
             if not task.makes_documents:
                 max_segment_tokens(task, tokenizer)
-        # A folder of inputs may hold the output: what the run makes itself is none of its documents.
-        files = tuple(path for path in find_files(job.input) if not output.holds(path))
         count_with = TokenCounter(job.count_with) if job.count_with else None
         identity = identity_of(job, tasks, tokenizer, count_with, files)
         return cls(job, tasks, tokenizer, count_with, output, Store(output.path(RESPONSES)), files, identity)

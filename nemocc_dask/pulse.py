@@ -185,9 +185,24 @@ def silent_s(record: Record) -> float:
     return (datetime.now(UTC) - datetime.fromisoformat(record["updated_at"])).total_seconds()
 
 
-def is_driven(record: Record) -> bool:
-    """Whether somebody is driving the run, as far as can be told from the folder."""
-    return record["state"] in UNDER_WAY and silent_s(record) < LOST_S
+def is_driven(record: Record, *, by_other_than: Driver | None = None) -> bool:
+    """Whether somebody is driving the run, as far as can be told from here."""
+    if record["state"] not in UNDER_WAY or silent_s(record) > LOST_S:
+        return False
+    return by_other_than is None or not _is_known_dead(driver_of(record), by_other_than)
+
+
+def _is_known_dead(other: Driver, driver: Driver) -> bool:
+    """A process of this machine can be looked at; of another one, only its silence tells."""
+    if other.host != driver.host:
+        return False
+    try:
+        os.kill(other.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return other.pid == driver.pid  # a task that this process had before
 
 
 def driver_of(record: Record) -> Driver:

@@ -11,7 +11,7 @@ import click
 import pytest
 from distributed.cli import dask_scheduler, dask_worker
 
-from nemocc_dask.cli import nemocc
+from nemocc_dask.cli import HELP, nemocc
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -39,7 +39,7 @@ def test_commands_are_ones_there_are(page, tmp_path, monkeypatch):
             (tmp_path / file).touch()
         there = command(program, verb)
         assert there is not None, f"{program} has no verb {verb}"
-        there.make_context(verb, words)
+        there.make_context(verb, words, **HELP)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

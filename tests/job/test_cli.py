@@ -20,7 +20,7 @@ from nemocc_dask.tasks import TASKS, task_from_toml
 
 from .jobs import OUTPUT_FIELDS, arguments, books_of, clean_documents, finish, quiet, start, wait_until
 
-VERBS = ["demo", "run", "simulate", "tasks"]
+VERBS = ["cancel", "demo", "run", "simulate", "status", "submit", "tasks"]
 OPTIONS = {option.name: option for option in nemocc.commands["run"].params}
 
 

@@ -14,7 +14,7 @@ from nemocc_dask import devices
 from nemocc_dask.cli import nemocc
 from nemocc_dask.clusters import running_cluster
 from nemocc_dask.devices import cuda_devices
-from nemocc_dask.dispatch import run_partitions
+from nemocc_dask.dispatch import Partitions
 from nemocc_dask.errors import JobError, SettingError
 from nemocc_dask.io.parts import plan_parts
 from nemocc_dask.job import run_job
@@ -82,7 +82,7 @@ def test_a_thread_is_left_while_answers_are_awaited(job, simulate, one_thread, i
     works = [Work(part) for part in plan_parts((), rows_per_partition=5, samples=40)]
     plan = dataclasses.replace(order.plan(None, "run"), partitions_in_hand=in_hand)
     began = time.monotonic()
-    records = list(run_partitions(one_thread, works, plan, on_counts=lambda *_: False, on_interrupt=lambda: None))
+    records = list(Partitions(one_thread, works, plan, lambda *_: False).records(on_interrupt=lambda: None))
     assert len(records) == 8 and quiet(simulator) == 40
     assert simulator.stats()["peak_in_flight"] == at_once
     assert time.monotonic() - began >= 0.6 * 8 / in_hand
@@ -97,7 +97,7 @@ def test_partitions_on_a_device_write_the_rows_of_the_host(job, simulate, one_th
         plan = dataclasses.replace(order.plan(order.columns([part for part in parts if part.file]), "run"), gpu=gpu)
         with pytest.MonkeyPatch.context() as patch:
             engine = stand_in(patch)
-            list(run_partitions(one_thread, works, plan, on_counts=lambda *_: False, on_interrupt=lambda: None))
+            list(Partitions(one_thread, works, plan, lambda *_: False).records(on_interrupt=lambda: None))
         assert engine.made == (len([work for work in works if work.part.file]) if gpu else 0)
     assert_same_results(tmp_path / "host", tmp_path / "gpu")
     for task in ("input", *OUTPUT_FIELDS):

@@ -10,10 +10,11 @@ import pytest
 
 from nemocc_dask.budget import Caps, Tokens
 from nemocc_dask.job import run_job
+from nemocc_dask.launches import Launch
 from nemocc_dask.live import Tally, live_progress
 from nemocc_dask.llm import Stop
 from nemocc_dask.settings import Prices
-from nemocc_dask.worker import Launch, PartProgress
+from nemocc_dask.worker import PartProgress
 
 from .jobs import arguments, clean_documents, quiet, start, wait_until
 
@@ -54,7 +55,7 @@ def test_what_a_job_tells_adds_up(job, simulate):
 
 def test_a_waiting_thread_syncs_the_store():
     """A thread that waits for answers has those that came synced, now and then."""
-    synced, progress = [], PartProgress(0, Launch(Caps(), Tokens()))
+    synced, progress = [], PartProgress(0, Launch("a launch", Caps(), Tokens()))
     progress.sync_with(lambda: synced.append(time.monotonic()))
     wait_until(lambda: progress.tick() is Stop.GO and synced, seconds=10)
     assert progress.tick() is Stop.GO and len(synced) == 1

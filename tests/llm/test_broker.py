@@ -131,7 +131,7 @@ def most_in_a_minute(arrivals):
     ],
 )
 def test_parts_are_fair(total, wanted, parts):
-    """Nobody gets more than he can use, and what is left is shared evenly; who comes first has what cannot be shared."""
+    """Nobody gets more than he can use, the rest is shared evenly, and who comes first has what cannot be shared."""
     assert fair_parts(total, wanted) == parts
 
 
