@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -495,24 +496,21 @@ def test_one_address_that_refuses_stops_all(server, others, endpoint, ask, how, 
 def test_what_is_not_received_in_time_is_given_up():
     """A connection breaks where what was sent is not received, so that it does not arrive after all, much later."""
 
-    gone = asyncio.Event()
-
-    async def half_an_answer(reader, writer):
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1")
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
-        gone.set()
+    def half_an_answer(listener):
+        connection, _ = listener.accept()
+        with connection, suppress(ConnectionResetError):
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1")
+            connection.recv(1)  # until the other side has looked
 
     async def option():
-        server = await asyncio.start_server(half_an_answer, "127.0.0.1", 0)
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        async with (
-            server,
-            aiohttp.ClientSession(connector=connector_through(None)) as session,
-            session.get(url) as reply,
-        ):
-            connection = reply.connection.transport.get_extra_info("socket")
-            return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            answering = asyncio.create_task(asyncio.to_thread(half_an_answer, listener))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            async with aiohttp.ClientSession(connector=connector_through(None)) as session, session.get(url) as reply:
+                connection = reply.connection.transport.get_extra_info("socket")
+                found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            await answering
+            return found
 
     assert asyncio.run(option()) == UNRECEIVED_S * 1000 < 30_000
