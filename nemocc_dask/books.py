@@ -10,13 +10,13 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from typing import Any, NamedTuple
 
 from nemocc_dask.budget import Caps, Meter, Tokens
 from nemocc_dask.identity import shown
-from nemocc_dask.io.accounts import Sums, add_up, all_paid_for, spent_in_all, task_account, tokens_of
-from nemocc_dask.io.manifest import RUN, VERSION, PartRecord
+from nemocc_dask.io.accounts import Sums, all_paid_for, spent_in_all, task_account, tokens_of
+from nemocc_dask.io.manifest import RUN, VERSION, PartRecord, put_inputs
 from nemocc_dask.io.write import Output
 from nemocc_dask.llm import Spent, Store
 from nemocc_dask.logs import event
@@ -78,20 +78,23 @@ class Books:
 
     def take_over(self, records: Iterable[PartRecord], parts: int) -> None:
         """Begin with what was done before, of so many partitions in all."""
-        kept = list(records)
         self.parts = parts
-        self.done, self.sums = {record.index for record in kept}, add_up(kept)
-        self._attempts = {record.attempt for record in kept}
+        self.done, self._attempts, self.sums = set(), set(), Sums()
+        for record in records:  # which may be more than memory has room for
+            self._count(record)
         self._look_for_broken_attempts()
         self.meter = Meter(self.caps, self._taken())
 
     def add(self, record: PartRecord) -> None:
         """Add a finished partition; the books are written now and then only: there may be many partitions."""
+        self._count(record)
+        if time.monotonic() - self._written_at > WRITE_BOOKS_EVERY_S:
+            self.write(RUNNING)
+
+    def _count(self, record: PartRecord) -> None:
         self.done.add(record.index)
         self._attempts.add(record.attempt)
         self.sums = self.sums + Sums.of(record)
-        if time.monotonic() - self._written_at > WRITE_BOOKS_EVERY_S:
-            self.write(RUNNING)
 
     def taken(self) -> Tokens:
         """What the run has taken by now, partitions that did not finish included."""
@@ -113,7 +116,7 @@ class Books:
             "updated_at": _now(),
             "versions": _versions(),
             "settings": shown(self._job),
-            "identity": self._identity,
+            "identity": self._identity_as_told,
             "replaces": self.replaces,
             "parts": {"all": self.parts, "done": len(self.done)},
             "documents": {"stages": [count.as_record() for count in self.sums.documents]},
@@ -145,6 +148,10 @@ class Books:
             for name in ("reused", "http_requests", "prompt_tokens", "completion_tokens"):
                 counts[name] += account[name]
         return counts
+
+    @cached_property
+    def _identity_as_told(self) -> Record:
+        return put_inputs(self._output, self._identity)
 
     def _look_for_broken_attempts(self) -> None:
         self._broken = self._store.spent(f"{self._beginning.run}-", besides=self._attempts)

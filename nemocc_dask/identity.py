@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from nemocc_dask.generate import recipe_of
-from nemocc_dask.io.files import file_size
-from nemocc_dask.io.parts import PARTITION_BYTES
+from nemocc_dask.io.files import file_sizes
+from nemocc_dask.io.parts import CUTTING, PARTITION_BYTES
 from nemocc_dask.resolve import Tasks
 from nemocc_dask.settings import FROM_ENVIRONMENT, Job
 from nemocc_dask.synthesize import with_answer_bound
@@ -49,7 +49,7 @@ def identity_of(
         for each in tasks.routes
     ]
     return {
-        "input": [[_without_password(path), file_size(path)] for path in files],
+        "input": [[_without_password(path), size] for path, size in zip(files, file_sizes(files), strict=True)],
         "tasks": {task.name: asdict(task) for task in tasks.all},
         "routes": bounds,
         "model": job.model,
@@ -57,6 +57,7 @@ def identity_of(
         "tokenizer": tokenizer.fingerprint,
         "count_with": count_with and count_with.fingerprint,
         "partition_bytes": PARTITION_BYTES,
+        "cutting": CUTTING,
         **{name: getattr(job, name) for name in _SETTINGS},
     }
 

@@ -228,17 +228,23 @@ class _Run:
     def _take_over_what_is_done(self) -> list[Work]:
         """Returns what is left. Raises `BudgetReachedError` where a cap was reached before."""
         again = Again.of(self.job)
-        records = read_records(self.output, range(len(self.works)))
-        redone = {index for index, record in records.items() if again.are_in(record)}
-        kept = {index: record for index, record in records.items() if index not in redone}
-        left = [work for work in self.works if work.part.index not in kept]
-        self.books.take_over(kept.values(), parts=len(self.works))
+        redone: list[int] = []
+        self.books.take_over(self._kept(again, redone), parts=len(self.works))
+        left = [work for work in self.works if work.part.index not in self.books.done]
         if left and self.books.caps.reached_by(self.books.meter.taken):
             raise self.books.caps.error(self.books.meter.taken)
         self.pulse.told(RUNNING)
         self.books.write(RUNNING)  # before records go: a run that lacks some must not be called done
         self.output.remove(record_name(index) for index in redone)
         return left
+
+    def _kept(self, again: Again, redone: list[int]) -> Iterator[PartRecord]:
+        """Records of partitions that are done, and not asked for again; the numbers of the others go to `redone`."""
+        for record in read_records(self.output, len(self.works)):
+            if again.are_in(record):
+                redone.append(record.index)
+            else:
+                yield record
 
     def _finish(self, left: list[Work]) -> None:
         """Run what is left. Raises `BudgetReachedError` where a cap is reached."""

@@ -25,10 +25,9 @@ from nemocc_dask.admit import admit
 from nemocc_dask.budget import CHARACTERS_PER_TOKEN, Caps, Tokens
 from nemocc_dask.errors import InputError, JobError
 from nemocc_dask.generate import language_rows
-from nemocc_dask.io.files import PARQUET
 from nemocc_dask.io.manifest import INPUT, REJECTED, PartRecord, Stages, record_name
 from nemocc_dask.io.parts import Part
-from nemocc_dask.io.read import read_part
+from nemocc_dask.io.read import joined, names_of_rows, read_pieces
 from nemocc_dask.io.scan import Columns
 from nemocc_dask.io.shards import as_table, reject_schema, shard_schema
 from nemocc_dask.io.streams import close_streams
@@ -167,7 +166,7 @@ def rehearse(work: Work, plan: Plan, rows: range) -> int:
     Answers that the store holds are cleaned. What comes of it is thrown away: it may end the process. Returns how many
     rows there are in the partition.
     """
-    frame = _rows_read(work.part, plan)
+    frame, _ = _documents(work.part, plan)
     with plan.store.attempt(f"{plan.run}-rehearsal-{uuid.uuid4().hex[:8]}") as attempt:
         hooks = Hooks(attempt=attempt, asks=False)
         for task, each, lines in with_shared_lines(_routed(frame, work, plan, rows)[1], plan.recipe.tokenizer):
@@ -179,9 +178,9 @@ def _inputs(work: Work, plan: Plan) -> tuple[Outcome, list[tuple[Task, Frame]]]:
     """The outcome of the stages before the tasks, and each task's rows."""
     if plan.columns is None or not work.part.file:
         return Outcome(None, (), ()), [(task, _language_rows(work.part, task, plan)) for task in plan.sample_tasks]
-    frame = _rows_read(work.part, plan)
+    frame, pieces = _documents(work.part, plan)
     documents, by_task = _routed(frame, work, plan, range(len(frame)))
-    located = tuple(_located(rejects, work.part) for rejects in documents.rejected)
+    located = tuple(_located(rejects, work.part, pieces) for rejects in documents.rejected)
     return documents._replace(rejected=located), by_task
 
 
@@ -203,34 +202,30 @@ def _at(positions: Sequence[int], rows: int) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def _rows_read(part: Part, plan: Plan) -> Frame:
+def _documents(part: Part, plan: Plan) -> tuple[Frame, list[int]]:
+    """The documents, and how many of them each piece of the part has."""
     assert plan.columns is not None
     try:
-        table = read_part(part, plan.columns.schema)
+        pieces = read_pieces(part, plan.columns.schema)
     except InputError as error:  # found only where it is read, when other partitions have asked already
         raise JobError(str(error)) from None
+    table = joined(pieces)
     renamed = table.rename_columns([plan.columns.renamed[name] for name in table.column_names])
-    return frames_on(gpu=plan.gpu).from_table(renamed)
+    return frames_on(gpu=plan.gpu).from_table(renamed), [len(rows) for rows in pieces]
 
 
 def _language_rows(part: Part, task: Task, plan: Plan) -> Frame:
-    return frames_on(gpu=plan.gpu).from_columns(
-        language_rows(part.start, part.stop, task, seed=plan.recipe.config.seed)
-    )
+    [samples] = part.pieces
+    rows = language_rows(samples.start, samples.stop, task, seed=plan.recipe.config.seed)
+    return frames_on(gpu=plan.gpu).from_columns(rows)
 
 
-def _located(rejects: Frame, part: Part) -> Frame:
+def _located(rejects: Frame, part: Part, pieces: list[int]) -> Frame:
     """Rejects of the input with file and row in `detail`: a row without an id can be found by nothing else."""
-    first, since = (
-        (part.start, "") if part.format == PARQUET else (0, f" from byte {part.start} on" if part.start else "")
-    )
     frames = frames_of(rejects)
-    rows = (first + frames.positions(rejects)).tolist()
+    rows = names_of_rows(part, pieces, frames.positions(rejects).tolist())
     further = frames.host(frames.texts(rejects, columns.DETAIL)).to_pylist()
-    details = [
-        f"{part.file}, row {row}{since}" + (f": {words}" if words else "")
-        for row, words in zip(rows, further, strict=True)
-    ]
+    details = [row + (f": {words}" if words else "") for row, words in zip(rows, further, strict=True)]
     return frames.attach(rejects, {columns.DETAIL: pa.array(details, pa.large_string())})
 
 

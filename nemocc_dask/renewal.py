@@ -8,7 +8,7 @@ from typing import Any
 
 from nemocc_dask.errors import OutputError
 from nemocc_dask.io.differences import as_read_back, differences, some
-from nemocc_dask.io.manifest import has_shards
+from nemocc_dask.io.manifest import has_shards, with_inputs
 from nemocc_dask.io.write import Output
 from nemocc_dask.llm import Store
 
@@ -63,7 +63,7 @@ def change_of(
     earlier: the books there. identity: of the job that is to run. recipes: its tasks and what the store files their
     answers under.
     """
-    told = differences(earlier["identity"], identity)
+    told = differences(with_inputs(output, earlier["identity"]), identity)
     if not told:
         return None
     left = [name for name in _tasks_there(earlier) if name not in recipes]

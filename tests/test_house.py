@@ -20,7 +20,7 @@ PACKAGE = ROOT / "nemocc_dask"
 
 FLOORS = {
     "errors": 0, "columns": 0, "demo": 0, "cuda_cluster": 0,
-    "accounting": 1, "connect": 1, "devices": 1, "logs": 1, "text": 1, "tokens": 1, "settings": 1,
+    "accounting": 1, "connect": 1, "devices": 1, "filesystems": 1, "logs": 1, "text": 1, "tokens": 1, "settings": 1,
     "tasks": 2, "llm": 2, "sieve": 2, "segmenting": 2, "simulate": 2, "budget": 2,
     "scheduler": 3, "launches": 3,
     "admit": 3, "route": 3, "preprocess": 3, "generate": 3, "postprocess": 3,
@@ -56,7 +56,7 @@ HOMES = {
         "watch",
         "worker",
     },
-    "fsspec": {"io", "llm.store.store"},
+    "fsspec": {"filesystems"},
     "gigatoken": {"tokens"},
     "jsonschema": {"settings.formats"},
     "huggingface_hub": {"tokens"},

@@ -37,11 +37,6 @@ class Sums:
         return Sums(add_stages([self.documents, other.documents]), tasks)
 
 
-def add_up(records: Iterable[PartRecord]) -> Sums:
-    """Sums over partitions."""
-    return sum(map(Sums.of, records), Sums())
-
-
 def paid_for(stages: Stages) -> Spent:
     """What a task's finished partitions have paid for, reused answers not among it."""
     notes = _asked(stages).notes

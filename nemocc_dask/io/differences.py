@@ -49,13 +49,19 @@ def _flat(record: Any, name: str = "") -> Record:
 def _told(name: str, before: Any, after: Any) -> str:
     if isinstance(before, list) and isinstance(after, list):
         # Of long lists, such as those of files, what both have in common says nothing.
-        left, come = [each for each in before if each not in after], [each for each in after if each not in before]
+        left, come = _besides(before, after), _besides(after, before)
         if left or come:
             return f"{name} ({_short(left)} there, {_short(come)} here)"
         return f"{name} (in another order)"
     return f"{name} ({_short(before)} there, {_short(after)} here)"
 
 
+def _besides(some: list[Any], others: list[Any]) -> list[Any]:
+    """Those of some that are none of the others; there may be 100,000 of both."""
+    known = {json.dumps(each) for each in others}
+    return [each for each in some if json.dumps(each) not in known]
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value[:SHOWN_CHARACTERS] if isinstance(value, list) else value, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."

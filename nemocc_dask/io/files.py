@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import glob
+import io
 import lzma
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import fsspec
 import pyarrow as pa
 
 from nemocc_dask.errors import InputError
+from nemocc_dask.filesystems import AddressError, cause_of, is_local, is_on_disk, located
 
 PARQUET, JSONL = "parquet", "jsonl"
 _FORMATS = {".parquet": PARQUET, ".pq": PARQUET, ".jsonl": JSONL, ".ndjson": JSONL, ".json": JSONL}
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 _HIDDEN = ("_", ".")
 
+SMALL_BYTES = 1 << 20
+"""A file of no more is got whole from an object store, where a request costs more than its bytes."""
+
+BLOCK_BYTES = 8 << 20
+"""Of a larger one, as much is asked for at once."""
+
+LOCAL_READERS, REMOTE_READERS = 4, 32
+"""Threads that read many files: of a local one they work most of the time, of a remote one they wait."""
+
 T = TypeVar("T")
+U = TypeVar("U")
 
 _DAMAGE = (OSError, EOFError, ImportError, ValueError, lzma.LZMAError, zlib.error)
 """What opening, unpacking and reading a file raise; Arrow's own errors are some of these."""
@@ -37,6 +49,10 @@ def find_files(inputs: Sequence[str]) -> tuple[str, ...]:
 
 
 def _expanded(given: str) -> list[str]:
+    return named(given, lambda: _found(given))
+
+
+def _found(given: str) -> list[str]:
     filesystem, path = _located(given)
     if filesystem.isdir(path):
         return _in_folder(filesystem, path, given)
@@ -61,8 +77,8 @@ def _is_hidden(name: str, folder: str) -> bool:
 
 def _located(path: str) -> tuple[Any, str]:
     try:
-        return fsspec.core.url_to_fs(path)  # type: ignore[no-any-return]
-    except (ImportError, ValueError) as error:
+        return located(path)
+    except AddressError as error:
         raise InputError(f"The address {path!r} cannot be opened: {error}.") from None
 
 
@@ -90,9 +106,16 @@ def compression_of(path: str) -> str | None:
 
 
 def file_size(path: str) -> int:
-    """Bytes of a file, as it is stored."""
+    """Bytes of a file, as it is stored. Raises `InputError`."""
     filesystem, inner = _located(path)
-    return int(filesystem.size(inner))
+    return int(named(path, lambda: filesystem.size(inner)))
+
+
+def file_sizes(paths: Sequence[str]) -> list[int]:
+    """Bytes of each file, as they are stored. Raises `InputError`."""
+    if all(map(is_on_disk, paths)):  # threads would take longer
+        return list(map(file_size, paths))
+    return list(each_of(file_size, paths, REMOTE_READERS))
 
 
 def version_of(path: str) -> str:
@@ -105,15 +128,52 @@ def version_of(path: str) -> str:
 
 
 def opened(path: str) -> Any:
-    """The file open for reading bytes, unpacked where it is compressed."""
+    """The file open for reading bytes from its front on, unpacked where it is compressed."""
+    filesystem, inner = _located(path)
     compression = compression_of(path)
     if compression == "zstd":  # Arrow brings its own; fsspec needs another package for it
-        return pa.CompressedInputStream(pa.PythonFile(fsspec.open(path, "rb").open(), mode="r"), compression)
-    return fsspec.open(path, "rb", compression=compression).open()
+        return pa.CompressedInputStream(pa.PythonFile(_stored(filesystem, inner), mode="r"), compression)
+    return _stored(filesystem, inner, compression=compression)
 
 
-def look_into(path: str, look: Callable[[Any], T]) -> T:
-    """What `look` makes of the open file, unpacked where it is compressed. Raises `InputError`."""
+def _stored(filesystem: Any, inner: str, **how: Any) -> Any:
+    """The file's bytes; `how` is fsspec's."""
+    block = {} if is_local(filesystem) else {"block_size": BLOCK_BYTES}
+    return filesystem.open(inner, "rb", **block, **how)
+
+
+def opened_whole(path: str) -> Any:
+    """A small file, got by one request where it is on an object store. It is no compressed one."""
+    filesystem, inner = _located(path)
+    if is_local(filesystem):
+        return filesystem.open(inner, "rb")
+    return io.BytesIO(filesystem.cat_file(inner, start=0))  # without a start, s3fs would ask for the size first
+
+
+def opened_for_ranges(path: str) -> Any:
+    """The file open for reading here and there, with nothing read ahead: who reads has buffers of his own."""
+    filesystem, inner = _located(path)
+    # Others than those that are made for it know no such word, and read ahead as they will.
+    is_buffered = getattr(filesystem, "async_impl", False)
+    return filesystem.open(inner, "rb", **({"cache_type": "none"} if is_buffered else {}))
+
+
+def readers_for(paths: Iterable[str]) -> int:
+    """Threads that suit the reading of these files."""
+    return LOCAL_READERS if all(map(is_on_disk, paths)) else REMOTE_READERS
+
+
+def each_of(look: Callable[[T], U], things: Iterable[T], readers: int) -> Iterator[U]:
+    """What `look` makes of each thing, in order, in so many threads."""
+    with ThreadPoolExecutor(readers) as pool:
+        yield from pool.map(look, things)
+
+
+def look_into(path: str, look: Callable[[Any], T], opened: Callable[[str], Any] = opened) -> T:
+    """What `look` makes of the open file, unpacked where it is compressed. Raises `InputError`.
+
+    opened: how it is opened.
+    """
 
     def open_and_look() -> T:
         with opened(path) as file:
@@ -128,8 +188,10 @@ def named(path: str, read: Callable[[], T]) -> T:
         return read()
     except InputError:
         raise
-    except _DAMAGE as error:
-        raise unreadable(path, str(error) or type(error).__name__) from None
+    except Exception as error:
+        if is_on_disk(path) and not isinstance(error, _DAMAGE):
+            raise
+        raise unreadable(path, cause_of(error)) from None
 
 
 def unreadable(path: str, reason: str) -> InputError:

@@ -10,7 +10,16 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from nemocc_dask.errors import InputError
-from nemocc_dask.io.files import compression_of, file_size, look_into, named, opened, unreadable, version_of
+from nemocc_dask.io.files import (
+    compression_of,
+    file_size,
+    look_into,
+    named,
+    opened,
+    opened_for_ranges,
+    unreadable,
+    version_of,
+)
 from nemocc_dask.io.streams import STREAMS
 
 LONGEST_LINE = 512 << 20
@@ -31,23 +40,25 @@ def bytes_and_bytes_per_line(path: str) -> tuple[int, float]:
 
     A compressed file is unpacked once for that; of others the first lines tell. Raises `InputError`.
     """
-    sample = look_into(path, lambda file: bytes(file.read(_SAMPLE_BYTES)))
+    is_packed = compression_of(path) is not None
+    sample = look_into(path, lambda file: bytes(file.read(_SAMPLE_BYTES)), opened if is_packed else opened_for_ranges)
     if not sample:
         raise unreadable(path, "it is empty")
     if not sample.strip() and len(sample) < _SAMPLE_BYTES:
         return 0, 1.0
-    if compression_of(path) is None:
-        return file_size(path), len(sample) / max(1, sample.count(b"\n"))
+    if not is_packed:
+        unended = len(sample) < _SAMPLE_BYTES and not sample.endswith(b"\n")  # all of the file, and its last line
+        return file_size(path), len(sample) / max(1, sample.count(b"\n") + unended)
     size, lines = look_into(path, _count)
     return size, size / max(1, lines)
 
 
 def _count(file: Any) -> tuple[int, int]:
-    """Bytes and line breaks of all that is left."""
-    size = lines = 0
+    """Bytes and lines of all that is left."""
+    size, breaks, last = 0, 0, b""
     while piece := file.read(_PIECE_BYTES):
-        size, lines = size + len(piece), lines + piece.count(b"\n")
-    return size, lines
+        size, breaks, last = size + len(piece), breaks + piece.count(b"\n"), piece
+    return size, breaks + (not last.endswith(b"\n"))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -80,7 +91,7 @@ def _parsed(content: bytes | bytearray, wanted: pa.Schema | None) -> pa.Table:
 def _lines(path: str, start: int, stop: int) -> bytearray:
     try:
         if compression_of(path) is None:
-            return look_into(path, lambda file: Lines.of_range(file, start).take(start, stop))
+            return look_into(path, lambda file: Lines.of_range(file, start).take(start, stop), opened_for_ranges)
         key = (path, version_of(path))
         return named(path, lambda: STREAMS.take(key, partial(_unpacked, path), start, stop))
     except _OverlongLineError as error:
@@ -141,9 +152,10 @@ class Lines:
         self._file.close()
 
     def _end_line(self, content: bytearray) -> None:
-        begin = content.rfind(b"\n") + 1
-        while not self._a_line_begins and (piece := self._next(_PIECE_BYTES, of_line=True)):
+        begin, most = content.rfind(b"\n") + 1, _SAMPLE_BYTES  # most lines end soon
+        while not self._a_line_begins and (piece := self._next(most, of_line=True)):
             content += piece
+            most = _PIECE_BYTES
             if len(content) - begin > LONGEST_LINE:
                 raise _OverlongLineError(content.count(b"\n", 0, begin) + 1)
 

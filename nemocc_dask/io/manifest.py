@@ -5,9 +5,10 @@ A partition's record is written last, after its shards: what has a record is don
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ INPUT = "input"
 
 VERSION = 2
 """Of the layout of the books."""
+
+MANY_FILES = 1000
+"""Input files beyond which the books do not list them."""
 
 _SHARD = re.compile(r"part-\d+\.(parquet|jsonl)")
 
@@ -74,10 +78,38 @@ def record_name(index: int) -> str:
     return f"{PARTS}/part-{index:05d}.json"
 
 
-def read_records(output: Output, indices: Iterable[int]) -> dict[int, PartRecord]:
-    """Index → record, of the partitions that are done."""
-    done = (index for index in indices if output.exists(record_name(index)))
-    return {index: PartRecord.from_json(output.read_text(record_name(index))) for index in done}
+def read_records(output: Output, parts: int) -> Iterator[PartRecord]:
+    """The records of those partitions that are done, of so many in all, in order; few are in memory at once."""
+    there = set(output.below(PARTS))
+    return map(PartRecord.from_json, output.read_texts(filter(there.__contains__, map(record_name, range(parts)))))
+
+
+# --- which files a run reads ------------------------------------------------------------------------------------------
+
+
+def put_inputs(output: Output, identity: Record) -> Record:
+    """A run's identity as `run.json` holds it, which is written every second: of many input files it tells how many
+    they are and a digest of their names and sizes. The list of them goes into a file of its own, named after that.
+    """
+    inputs = identity["input"]
+    if len(inputs) <= MANY_FILES:
+        return identity
+    content = json.dumps(inputs)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    output.write_text(_inputs_name(digest), content)
+    return {**identity, "input": {"files": len(inputs), "bytes": sum(size for _, size in inputs), "digest": digest}}
+
+
+def with_inputs(output: Output, identity: Record) -> Record:
+    """The inverse of `put_inputs`. Raises `JobError` where the list of the files cannot be read."""
+    told = identity.get("input")  # another version may have left none
+    if not isinstance(told, dict):
+        return identity
+    return {**identity, "input": json.loads(output.read_text(_inputs_name(told["digest"])))}
+
+
+def _inputs_name(digest: str) -> str:
+    return f"{BOOKS}/inputs-{digest[:16]}.json"
 
 
 # --- whose folder it is -----------------------------------------------------------------------------------------------

@@ -6,12 +6,22 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nemocc_dask.io.files import look_into, named, opened, version_of
+from nemocc_dask.filesystems import is_on_disk
+from nemocc_dask.io.files import (
+    REMOTE_READERS,
+    SMALL_BYTES,
+    file_size,
+    look_into,
+    named,
+    opened_for_ranges,
+    opened_whole,
+    version_of,
+)
 from nemocc_dask.io.streams import STREAMS
 
 BATCH_BYTES = 4 << 20
@@ -24,15 +34,32 @@ BATCH_ROWS = 1024
 _BUFFER_BYTES = 1 << 20
 """Of a column, read at once. Without a buffer, Arrow reads the whole column of a row group first."""
 
+_REMOTE_BUFFER_BYTES = 4 << 20
+"""The same where each reading is a request to an object store."""
+
 
 def parquet_schema(path: str) -> pa.Schema:
     """Arrow schema of the file. Raises `InputError`."""
-    return footer_of(path).schema.to_arrow_schema().remove_metadata()
+    return _schema(path, version_of(path))
+
+
+@lru_cache(maxsize=1 << 17)
+def _schema(path: str, version: str) -> pa.Schema:
+    return _one_of_each(_layout(path, version).footer.schema.to_arrow_schema().remove_metadata())
+
+
+@lru_cache(maxsize=64)
+def _one_of_each(schema: pa.Schema) -> pa.Schema:
+    """The first of equal schemas, so that those of many files take no more room than one."""
+    return schema
 
 
 def footer_of(path: str) -> pq.FileMetaData:
-    """What the file says of itself. Raises `InputError` where it is none of Parquet."""
-    return _layout(path, version_of(path)).footer
+    """What the file says of itself; its schema is remembered with it. Raises `InputError` where it is no Parquet."""
+    version = version_of(path)
+    footer = _layout(path, version).footer
+    _schema(path, version)
+    return footer
 
 
 class _Layout(NamedTuple):
@@ -42,9 +69,9 @@ class _Layout(NamedTuple):
     rows_before: tuple[int, ...]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=REMOTE_READERS)
 def _layout(path: str, version: str) -> _Layout:  # noqa: ARG001 - another version, another layout
-    footer = look_into(path, lambda file: pq.ParquetFile(file).metadata)
+    footer = look_into(path, lambda file: pq.ParquetFile(file).metadata, opened_for_ranges)
     lengths = (footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     return _Layout(footer, (0, *accumulate(lengths)))
 
@@ -54,6 +81,10 @@ def read_rows(path: str, start: int, stop: int, names: Sequence[str]) -> pa.Tabl
 
     They take no more memory than they are large. Raises `InputError`.
     """
+    if file_size(path) <= SMALL_BYTES:
+        table = look_into(path, lambda file: _whole(file, stop - start, names), opened_whole)
+        if table is not None:
+            return table
     version = version_of(path)
     footer, rows_before = _layout(path, version)
     taken = []
@@ -62,6 +93,12 @@ def read_rows(path: str, start: int, stop: int, names: Sequence[str]) -> pa.Tabl
         key = (path, version, group, tuple(names))
         taken.append(named(path, partial(STREAMS.take, key, opened_anew, first, last)))
     return _owned(pa.concat_tables(taken))
+
+
+def _whole(file: Any, rows: int, names: Sequence[str]) -> pa.Table | None:
+    """The columns of a file that has so many rows, and of another None: it costs less to open a small file once."""
+    parquet = pq.ParquetFile(file, pre_buffer=False)
+    return parquet.read(list(names), use_threads=False) if parquet.metadata.num_rows == rows else None
 
 
 def _pieces(rows_before: Sequence[int], start: int, stop: int) -> Iterator[tuple[int, int, int]]:
@@ -86,8 +123,9 @@ class _RowGroup:
     def __init__(self, path: str, footer: pq.FileMetaData, group: int, names: Sequence[str]) -> None:
         self.at = 0
         self._rows: int = footer.row_group(group).num_rows
-        self._source = opened(path)
-        file = pq.ParquetFile(self._source, metadata=footer, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        self._source = opened_for_ranges(path)
+        buffer = _BUFFER_BYTES if is_on_disk(path) else _REMOTE_BUFFER_BYTES
+        file = pq.ParquetFile(self._source, metadata=footer, pre_buffer=False, buffer_size=buffer)
         self._batches = file.iter_batches(
             _rows_per_batch(footer.row_group(group), names), row_groups=[group], columns=list(names), use_threads=False
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,9 +14,9 @@ import pyarrow.compute as pc
 
 from nemocc_dask import columns
 from nemocc_dask.errors import ColumnNotFoundError, InputError
-from nemocc_dask.io.files import JSONL
-from nemocc_dask.io.parts import READERS, Part
-from nemocc_dask.io.read import read_part, schema_of
+from nemocc_dask.io.files import JSONL, LOCAL_READERS, each_of, readers_for
+from nemocc_dask.io.parts import Part, Piece
+from nemocc_dask.io.read import joined, read_pieces, schema_of
 from nemocc_dask.io.streams import closing_streams
 from nemocc_dask.text.engine import PANDAS
 
@@ -73,7 +72,7 @@ def find_columns(
     needed |= {score_field: "Name another with --score-field."} if score_field else {}
     schemas = _schemas(parts)
     _check_present(needed | dict.fromkeys(carried or (), "Mend --columns."), schemas)
-    unified = _unified(list(schemas.values()), "the input files")
+    unified = _unified(list(dict.fromkeys(schemas.values())), "the input files")
     _check_types(unified, id_field, text_field, score_field)
     kept = tuple(name for name in (unified.names if carried is None else carried) if name not in needed)
     _check_reserved(kept, reserved)
@@ -83,12 +82,15 @@ def find_columns(
 
 
 def _schemas(parts: Sequence[Part]) -> dict[str, pa.Schema]:
-    """File → schema. A Parquet file has one; a JSONL file is looked through part by part, as any line may differ."""
-    looked_at = list({(part.file, part.start if part.format == JSONL else 0): part for part in parts}.values())
+    """File → schema. A Parquet file has one; a JSONL file is looked through piece by piece, as any line may differ."""
+    pieces = [piece for part in parts for piece in part.pieces]
+    looked_at = list({(piece.file, piece.start if piece.format == JSONL else 0): piece for piece in pieces}.values())
     by_file: dict[str, pa.Schema] = {}
-    with ThreadPoolExecutor(READERS) as readers, closing_streams():
-        for part, schema in zip(looked_at, readers.map(schema_of, looked_at), strict=True):
-            by_file[part.file] = _unified([by_file.get(part.file, pa.schema([])), schema], part.file)
+    with closing_streams():
+        schemas = each_of(schema_of, looked_at, readers_for(piece.file for piece in looked_at))
+        for piece, schema in zip(looked_at, schemas, strict=True):
+            before = by_file.get(piece.file)
+            by_file[piece.file] = schema if before is None else _unified([before, schema], piece.file)
     return by_file
 
 
@@ -152,8 +154,11 @@ def find_repeated_ids(parts: Sequence[Part], found: Columns) -> dict[int, npt.ND
 
     Of Parquet files nothing but the ids is read. Takes 16 bytes a row, and for some moments 50 more.
     """
-    with ThreadPoolExecutor(READERS) as readers, closing_streams():
-        hashes = list(readers.map(lambda part: _id_hashes(part, found), parts))
+    # The pieces of a part are read by several threads as it is.
+    are_single = all(len(part.pieces) == 1 for part in parts)
+    readers = readers_for(part.file for part in parts) if are_single else LOCAL_READERS
+    with closing_streams():
+        hashes = list(each_of(lambda part: _id_hashes(part, found), parts, readers))
     if not hashes:
         return {}
     one, two, known = map(np.concatenate, zip(*hashes, strict=True))
@@ -175,18 +180,19 @@ def _stands_before(one: npt.NDArray[np.uint64], two: npt.NDArray[np.uint64]) -> 
 
 
 def _id_hashes(part: Part, found: Columns) -> _Hashes:
-    table = read_part(part, pa.schema([found.schema.field(found.id)]))
-    _check_exact(table.column(0), part, found.id)
-    ids = PANDAS.from_table(table)[found.id]
+    pieces = read_pieces(part, pa.schema([found.schema.field(found.id)]))
+    for piece, table in zip(part.pieces, pieces, strict=True):
+        _check_exact(table.column(0), piece, found.id)
+    ids = PANDAS.from_table(joined(pieces))[found.id]
     hashed = [pd.util.hash_pandas_object(ids, index=False, hash_key=key) for key in _HASH_KEYS]
     one, two = (np.asarray(each, dtype=np.uint64) for each in hashed)
     return _Hashes(one, two, ids.notna().to_numpy(dtype=np.bool_))
 
 
-def _check_exact(ids: pa.ChunkedArray, part: Part, id_field: str) -> None:
+def _check_exact(ids: pa.ChunkedArray, piece: Piece, id_field: str) -> None:
     """Raises `InputError` for numbers so large that their floating-point type makes several of them one."""
     if pa.types.is_floating(ids.type) and (pc.max(pc.abs(ids)).as_py() or 0) >= FIRST_INEXACT:
         raise InputError(
-            f"The column {id_field!r} of {part.file!r} holds numbers too large for their type, {ids.type}, to tell "
+            f"The column {id_field!r} of {piece.file!r} holds numbers too large for their type, {ids.type}, to tell "
             "them apart. Store them as 64-bit integers or as strings, or name another column with --id-field."
         )

@@ -39,8 +39,8 @@ VALID_S, VALID_TIMES = 2.0, 4
 GONE_S = 1.5
 """Requests of a process that is gone are over by then: its connections are closed, and servers notice."""
 
-SLOWER = 1.25
-"""Requests of a process that is silent may take so many times the longest that was seen."""
+SLOWER = 2.0
+"""Requests of a process that is silent may take so many times the longest that was seen, if not their time-out."""
 
 TENURE_S = 2.0
 """Where there are fewer places than processes, each keeps one for so long."""
@@ -93,14 +93,14 @@ class Broker:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._most = endpoint.max_concurrent_requests
-        self._pace = Pace(endpoint.requests_per_minute, largest_burst=math.inf, window_s=WINDOW_S)
+        self._pace = Pace(endpoint.requests_per_minute, largest_burst=math.inf, window_s=WINDOW_S, late_s=AGAIN_S)
         self._tokens = Reservoir(endpoint.tokens_per_minute)
         self._limited = endpoint.requests_per_minute is not None
         self._servers = [Adaptive(self._most, fixed=endpoint.fixed_concurrency) for _ in endpoint.base_urls]
         self._under_way = [0] * len(self._servers)
         self._restarted_at = [-math.inf] * len(self._servers)
         self._processes: dict[str, _Process] = {}
-        self._longest_s = 0.0
+        self._longest_s, self._timeout_s = 0.0, endpoint.timeout
 
     @property
     def limit(self) -> int:
@@ -155,8 +155,8 @@ class Broker:
                 self._end(server, round_, None, now)
 
     def _over_at(self, process: _Process) -> float:
-        rest_s = SLOWER * self._longest_s
-        return process.silent_at + (rest_s if process.gone_at == math.inf else min(rest_s, GONE_S))
+        rest_s = min(self._timeout_s, SLOWER * self._longest_s or self._timeout_s)
+        return min(process.silent_at + rest_s, max(process.silent_at, process.gone_at) + GONE_S)
 
     def _parts(self, now: float) -> dict[str, int]:
         """Each process's part of the places. Those that are silent can use none."""

@@ -51,7 +51,8 @@ class Pace:
     At most floor(60.5 s / T) + b <= limit go in any 60.5 s, so no 60 s of arrivals, half a second early or late, hold
     more; and 60 s / T >= 95 % of the limit are used.
 
-    largest_burst, window_s: other numbers than 10 requests and 61 s, where what is allowed goes a little later.
+    largest_burst, window_s: other numbers than 10 requests and 61 s, where what is allowed goes a little later. late_s:
+    seconds by which a request may be late without those after it being later, too.
 
     >>> pace = Pace(60)
     >>> pace.take(100.0)
@@ -60,8 +61,14 @@ class Pace:
     """
 
     def __init__(
-        self, per_minute: int | None, *, largest_burst: float = LARGEST_BURST, window_s: float = WINDOW_S
+        self,
+        per_minute: int | None,
+        *,
+        largest_burst: float = LARGEST_BURST,
+        window_s: float = WINDOW_S,
+        late_s: float = 0.0,
     ) -> None:
+        self._late_s = late_s
         self._largest_burst, self._window_s = largest_burst, window_s
         self._free_at = -math.inf
         self.adopt(per_minute)
@@ -83,7 +90,7 @@ class Pace:
     def take(self, now: float, requests: int = 1) -> None:
         """A request goes, or several."""
         if self._interval_s:
-            self._free_at = max(now, self._free_at) + requests * self._interval_s
+            self._free_at = max(now - self._late_s, self._free_at) + requests * self._interval_s
 
     def room(self, now: float) -> int:
         """How many requests may go at once; only where there is a limit."""

@@ -216,6 +216,15 @@ class Cluster:
         """What a worker, or "scheduler", has printed, in all its lives."""
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def scheduler_pid(self) -> int:
+        """Of the scheduler that runs now."""
+        return self._processes["scheduler"].pid
+
+    def name_of(self, address: str) -> str:
+        """Name of the worker at an address."""
+        return str(self._told()[address]["name"])
+
     # --- workers ------------------------------------------------------------------------------------------------------
 
     def workers(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from nemocc_dask.errors import InputError
 from nemocc_dask.io import jsonl
 from nemocc_dask.io.jsonl import Lines
-from nemocc_dask.io.parts import Part, plan_parts
+from nemocc_dask.io.parts import Part, Piece, plan_parts
 from nemocc_dask.io.read import read_part, schema_of
 from nemocc_dask.io.scan import find_columns, find_repeated_ids
 from nemocc_dask.io.streams import STREAMS, close_streams
@@ -124,7 +124,7 @@ def test_large_rows_are_decoded_by_few(tmp_path):
     table = pa.table({"id": range(400), "text": [os.urandom(50_000).hex() for _ in range(400)]})
     pq.write_table(table, path, compression="none", use_dictionary=False, write_batch_size=10)  # rows of a page
     with Memory() as memory:
-        assert len(read_part(Part(0, path, "parquet", 100, 110), ID_AND_TEXT)) == 10
+        assert len(read_part(Part(0, (Piece(path, "parquet", 100, 110),)), ID_AND_TEXT)) == 10
         assert memory.most < 0.5 * table.nbytes
 
 
@@ -176,12 +176,12 @@ def test_any_ranges_in_any_order(cuts, row_group_size, shuffled):
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/a.parquet"
         pq.write_table(NESTED, path, row_group_size=row_group_size)
-        parts = [Part(index, path, "parquet", *bounds[index : index + 2]) for index in range(len(bounds) - 1)]
+        parts = [Part(at, (Piece(path, "parquet", *bounds[at : at + 2]),)) for at in range(len(bounds) - 1)]
         shuffled.shuffle(parts)
         for part in parts:
             assert (
                 read_part(part, NESTED.schema).to_pylist()
-                == NESTED.slice(part.start, part.stop - part.start).to_pylist()
+                == NESTED.slice(bounds[part.index], bounds[part.index + 1] - bounds[part.index]).to_pylist()
             )
         close_streams()
 
@@ -223,7 +223,7 @@ def test_each_compressed_line_is_in_one_part(lengths, data):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.jsonl.gz"
         path.write_bytes(gzip.compress(content, 1))
-        parts = [Part(index, str(path), "jsonl", *bounds[index : index + 2]) for index in range(len(bounds) - 1)]
+        parts = [Part(at, (Piece(str(path), "jsonl", *bounds[at : at + 2]),)) for at in range(len(bounds) - 1)]
         order = data.draw(st.permutations(parts))
         read = {part.index: read_part(part, ID_AND_TEXT).to_pylist() for part in order}
         close_streams()
@@ -267,7 +267,7 @@ def test_within_a_long_line_little_is_read(tmp_path):
     with path.open("rb") as file:
         assert Lines.of_range(file, 1000).take(1000, 2000) == b""
         assert file.tell() < 100_000
-    assert len(read_part(Part(0, str(path), "jsonl", 1000, 2000), ID_AND_TEXT)) == 0
+    assert len(read_part(Part(0, (Piece(str(path), "jsonl", 1000, 2000),)), ID_AND_TEXT)) == 0
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.jsonl", "a.jsonl.gz"])
@@ -293,6 +293,6 @@ def test_schemas_are_looked_up_in_parts(tmp_path):
     lines: list[dict[str, Any]] = [{"id": number, "text": "a" * 50} for number in range(100)]
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, [*lines, {"topic": "t"}])).encode()))
     parts = plan_parts([str(path)], rows_per_partition=10)
-    assert len(parts) > 5 and schema_of(parts[-1]).names[-1] == "topic"
+    assert len(parts) > 5 and schema_of(parts[-1].pieces[0]).names[-1] == "topic"
     found = find_columns(parts, id_field="id", text_field="text", score_field=None, carried=None, reserved=frozenset())
     assert found.carried == ("topic",) and not len(STREAMS)

@@ -1,6 +1,7 @@
 """The books: what is stored of a partition, whose results a folder holds, and what is removed to make room."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
     """A partition's record comes back equal, and only those that are there come back."""
     output = Output(str(tmp_path))
     output.write_text(record_name(3), RECORD.to_json())
-    assert read_records(output, range(5)) == {3: RECORD}
+    assert list(read_records(output, 5)) == [RECORD]
 
 
 # --- whose results a folder holds -------------------------------------------------------------------------------------
@@ -78,12 +79,34 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         read_books(Output(str(tmp_path)))
 
 
+@pytest.mark.parametrize("scheme", ["", "memory://"])
+def test_many_records_are_read_in_order(tmp_path, scheme):
+    """Of thousands of records those of the job are read, in order, and of what else is there none."""
+    output, numbers = Output(f"{scheme}{tmp_path}"), [*range(0, 2400, 2)]
+    for index in [*numbers, 5000]:
+        output.write_text(record_name(index), replace(RECORD, index=index).to_json())
+    output.write_text("_nemocc/parts/notes.json", "x")
+    assert [record.index for record in read_records(output, 2400)] == numbers
+
+
 # --- making room ------------------------------------------------------------------------------------------------------
 
 OURS = ["distill/part-00000.parquet", "distill/part-00012.jsonl", "_nemocc/parts/part-00000.json"]
 OURS += ["_nemocc/rejected/distill/part-00000.parquet", "gone/part-00000.parquet"]
 NOT_OURS = ["distill/notes.txt", "distill/mine/part-00000.parquet", "other/part-00000.parquet"]
 NOT_OURS += ["_nemocc/responses/a.jsonl", "part-00000.parquet"]
+
+
+@pytest.mark.parametrize("folder", ["out", "out[1]"])
+def test_many_files_are_removed(tmp_path, folder):
+    """Where there is a call that removes many files at once, those that are named go, one that is gone already
+    included, and no others, whatever signs the folder's name has."""
+    output = Output(f"memory://{tmp_path}/{folder}")
+    names = [record_name(index) for index in range(1200)]
+    for name in names:
+        output.write_text(name, "x")
+    output.remove([*names[:1000], record_name(9999)])
+    assert output.below("_nemocc/parts") == names[1000:]
 
 
 @pytest.mark.parametrize("scheme", ["", "memory://"])

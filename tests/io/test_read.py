@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from nemocc_dask.errors import InputError
 from nemocc_dask.io.files import JSONL, find_files, format_of
-from nemocc_dask.io.parts import Part, plan_parts
+from nemocc_dask.io.parts import Part, Piece, plan_parts
 from nemocc_dask.io.read import read_part, schema_of
 
 ID_AND_TEXT = pa.schema([("id", pa.int64()), ("text", pa.string())])
@@ -42,7 +42,7 @@ def write(tmp_path: Path) -> Write:
 def rows(path: str, *, rows_per_partition: int = 500, wanted: pa.Schema | None = None) -> list[dict[str, Any]]:
     """All rows of a file, partition after partition."""
     parts = plan_parts([path], rows_per_partition=rows_per_partition)
-    return [row for part in parts for row in read_part(part, wanted or schema_of(part)).to_pylist()]
+    return [row for part in parts for row in read_part(part, wanted or schema_of(part.pieces[0])).to_pylist()]
 
 
 def parquet(path: Path, table: pa.Table, **how: Any) -> str:
@@ -66,7 +66,7 @@ def test_parts_are_of_equal_size(tmp_path):
     """A file is cut into as few partitions as the bound allows, which differ by one row at most."""
     path = parquet(tmp_path / "a.pq", pa.table({"id": range(25)}))
     parts = plan_parts([path], rows_per_partition=10)
-    assert [part.stop - part.start for part in parts] == [8, 8, 9]
+    assert [piece.stop - piece.start for part in parts for piece in part.pieces] == [8, 8, 9]
     assert [part.index for part in parts] == [0, 1, 2]
 
 
@@ -126,7 +126,7 @@ def test_each_line_is_in_one_part_wherever_it_is_cut(file, data):
         path = Path(folder) / "a.jsonl"
         path.write_bytes(content)
         bounds = zip([0, *cuts], [*cuts, len(content)], strict=True)
-        parts = [Part(index, str(path), JSONL, start, stop) for index, (start, stop) in enumerate(bounds)]
+        parts = [Part(index, (Piece(str(path), JSONL, *span),)) for index, span in enumerate(bounds)]
         found = [row for part in parts for row in read_part(part, ID_AND_TEXT).to_pylist()]
     assert found == [{"id": i, "text": text} for i, text in enumerate(texts)]
 
@@ -311,7 +311,7 @@ def test_any_fsspec_address():
 def test_samples_come_after_the_files(write):
     """Rows made from nothing are partitions of their own, numbered on after those of the files."""
     parts = plan_parts([write("a.jsonl", LINES)], rows_per_partition=10, samples=25)
-    assert [(part.index, bool(part.file), part.start, part.stop) for part in parts] == [
+    assert [(part.index, bool(each.file), each.start, each.stop) for part in parts for each in part.pieces] == [
         (0, True, 0, len(LINES)),
         (1, False, 0, 8),
         (2, False, 8, 16),

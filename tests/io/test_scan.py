@@ -141,6 +141,7 @@ def test_a_null_elsewhere_hides_no_repeat(corpus, ids):
     parts = corpus(
         [{"id": ids[0], "text": "a"}, {"id": None, "text": "b"}, {"id": None, "text": "c"}],
         [{"id": ids[1], "text": "d"}, {"id": ids[0], "text": "e"}],
+        rows_per_partition=3,
     )
     assert repeated(parts) == {0: [], 1: [1]}
 
@@ -151,6 +152,7 @@ def test_large_numbers_are_told_apart(corpus):
     parts = corpus(
         {"id": pa.array([large, None, large - 1], pa.int64()), "text": list("abc")},
         {"id": pa.array([large - 2, large], pa.int64()), "text": list("de")},
+        rows_per_partition=3,
     )
     assert repeated(parts) == {0: [], 1: [1]}
 
@@ -175,6 +177,7 @@ def test_repeats_are_those_of_pandas(tmp_path_factory, files):
         pq.write_table(table, folder / f"{number}.parquet")
     parts = list(plan_parts(find_files([str(folder)]), rows_per_partition=2))
     found = find_repeated_ids(parts, columns_of(parts))
-    flags = np.concatenate([np.isin(np.arange(part.stop - part.start), found[part.index]) for part in parts])
+    lengths = [sum(piece.stop - piece.start for piece in part.pieces) for part in parts]
+    flags = np.concatenate([np.isin(np.arange(rows), found[at]) for at, rows in enumerate(lengths)])
     every = pd.Series([each for ids in files for each in ids], dtype="Int64")
     assert flags.tolist() == (every.duplicated() & every.notna()).tolist()

@@ -131,7 +131,7 @@ def test_lines_of_a_table(tmp_path):
     lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8")
     assert lines == '{"id": 1, "text": "a"}\n{"id": 2, "text": "ü\\n"}\n'
     [part] = plan_parts([str(tmp_path / "a.jsonl")], rows_per_partition=10)
-    assert read_part(part, schema_of(part)).to_pylist() == TABLE.to_pylist()
+    assert read_part(part, schema_of(part.pieces[0])).to_pylist() == TABLE.to_pylist()
 
 
 def test_what_json_has_no_word_for(tmp_path):

@@ -156,7 +156,7 @@ def start(words: Sequence[str], **how: Any) -> subprocess.Popen[str]:
 
 def finish(words: Sequence[str], **how: Any) -> subprocess.CompletedProcess[str]:
     """The command line, run to its end."""
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=60, **how)
+    return subprocess.run([*COMMAND, *words], **{"capture_output": True, "text": True, "timeout": 60, **how})
 
 
 def wait_until(holds: Callable[[], Any], seconds: float = 30.0) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from nemocc_dask.errors import EndpointUnreachableError, OutputError
+from nemocc_dask.io import manifest
 from nemocc_dask.io.write import Output
 from nemocc_dask.job import run_job
 from nemocc_dask.llm import Answer, Store
@@ -171,6 +172,21 @@ def test_an_edited_task_file(job, simulator, output, tmp_path, parquet, listener
     run_job(job(simulator, **settings), progress=listener)
     assert quiet(simulator) == 2 * len(DOCUMENTS) and "tasks.distill.prompt" in listener.lines[1]
     assert "About 24 rows may be paid for again (distill 24)." in listener.lines[1]
+
+
+def test_many_files(job, simulator, output, folder, listener, monkeypatch):
+    """Of many input files the books hold a digest alone; the same job is known by it, and what changed is named."""
+    monkeypatch.setattr(manifest, "MANY_FILES", 2)
+    frames = {name: DOCUMENTS[at : at + 4] for at, name in enumerate("abc")}
+    settings = {"input": folder(**frames), **TASK}
+    books = run_job(job(simulator, **settings))
+    assert books["identity"]["input"].keys() == {"files", "bytes", "digest"}
+    assert run_job(job(simulator, **settings)) == books_of(output) == json.loads(json.dumps(books, default=dict))
+    folder(**{name: frames[name] for name in "ab"})
+    run_job(job(simulator, **settings), progress=listener)
+    [line] = listener.lines
+    assert "input ([[" in line and "c.parquet" in line and "a.parquet" not in line
+    assert len(books_of(output)["identity"]["input"]) == 2
 
 
 # --- what takes a yes -------------------------------------------------------------------------------------------------

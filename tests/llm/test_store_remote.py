@@ -53,18 +53,19 @@ def test_what_is_appended_is_found_at_once_and_afterwards(store):
     assert texts(store, range(9)) == {0: "0", 1: "1", 2: "2"}
     attempt.sync()
     fill(attempt, [3])
-    assert list(files_of(store)) == ["a.00000.jsonl"]
+    assert {name: content.count(b"\n") for name, content in files_of(store).items()} == {"a.00000.jsonl": 3}
     assert texts(store, range(9)) == {name: str(name) for name in range(4)}
     assert texts_afresh(store.url, range(9)) == {0: "0", 1: "1", 2: "2"}
     attempt.close()
-    assert sorted(files_of(store)) == ["a.00000.jsonl", "a.00001.jsonl", "a.index"]
+    assert sorted(files_of(store)) == ["a.00000.jsonl", "a.index"]
     assert texts_afresh(store.url, range(9)) == texts(store, range(9)) == {name: str(name) for name in range(4)}
     assert store.spent("a") == Store(store.url).spent("")
     assert store.remembers() == {("distill", "r"): 4}
 
 
-def test_segments_without_a_sidecar(store):
+def test_segments_without_a_sidecar(store, monkeypatch):
     """Of a process that was killed, the segments it has put are found, whatever is torn or missing."""
+    monkeypatch.setattr(remote_module, "SEGMENT_S", 0.0)
     for start in (0, 10, 20):
         attempt = left_open(store.attempt(f"a-{start}"))
         for name in range(start, start + 10, 2):
@@ -83,7 +84,7 @@ def test_segments_without_a_sidecar(store):
 @pytest.mark.parametrize("what", ["seconds", "bytes"])
 def test_segments_are_put_beside_the_work(store, monkeypatch, what):
     """What is gathered is put after some time, or when it is much, without anybody asking."""
-    monkeypatch.setattr(remote_module, "SEGMENT_S", 0.02 if what == "seconds" else 1e6)
+    monkeypatch.setattr(remote_module, "PUT_S", 0.02 if what == "seconds" else 1e6)
     monkeypatch.setattr(remote_module, "SEGMENT_BYTES", 1000 if what == "bytes" else 10**9)
     attempt = left_open(store.attempt("a"))
     fill(attempt, range(10))
@@ -91,6 +92,34 @@ def test_segments_are_put_beside_the_work(store, monkeypatch, what):
     assert texts(store, range(10)) == {name: str(name) for name in range(10)}
     attempt.close()
     assert texts_afresh(store.url, range(10)) == {name: str(name) for name in range(10)}
+
+
+def test_a_segment_grows(store, monkeypatch):
+    """Answers that come slowly are put soon, and make one file; another process finds them each time it looks."""
+    monkeypatch.setattr(remote_module, "PUT_S", 0.02)
+    attempt, other = left_open(store.attempt("a")), Store(store.url + "/")
+    for number in range(5):
+        fill(attempt, [number])
+        until(lambda: texts_afresh(store.url, range(9)).keys() == set(range(number + 1)))  # noqa: B023
+        assert store.spent("a")["distill"].responses == other.spent("a")["distill"].responses == number + 1
+    assert list(files_of(store)) == ["a.00000.jsonl"]
+    attempt.close()
+    assert texts_afresh(store.url, range(9)) == {name: str(name) for name in range(5)}
+
+
+def test_nothing_new_is_not_put_again(store, monkeypatch):
+    """While nothing comes in, nothing is put."""
+    monkeypatch.setattr(remote_module, "PUT_S", 0.01)
+    attempt = left_open(store.attempt("a"))
+    fill(attempt, [1])
+    until(lambda: files_of(store))
+    filesystem, root = fsspec.core.url_to_fs(store.url)
+    filesystem.rm(f"{root}/a.00000.jsonl")
+    time.sleep(0.1)
+    assert files_of(store) == {}
+    fill(attempt, [2])
+    until(lambda: files_of(store))
+    assert texts_afresh(store.url, range(3)) == {1: "1", 2: "2"}
 
 
 def test_a_part_without_answers_leaves_nothing(store):
@@ -129,7 +158,7 @@ def blocked(tmp_path) -> tuple[Store, Path]:
 
 def test_trouble_beside_the_work_comes_up(blocked, monkeypatch):
     """A put that fails is told by the next append, sync and close; once it can be put, nothing has been lost."""
-    monkeypatch.setattr(remote_module, "SEGMENT_S", 0.02)
+    monkeypatch.setattr(remote_module, "PUT_S", 0.02)
     store, obstacle = blocked
     attempt = left_open(store.attempt("a"))
     fill(attempt, [0])
@@ -156,7 +185,7 @@ def test_trouble_beside_the_work_comes_up(blocked, monkeypatch):
 
 def test_trouble_that_passes(blocked, monkeypatch):
     """After a put has succeeded again, appends raise no more."""
-    monkeypatch.setattr(remote_module, "SEGMENT_S", 1e6)
+    monkeypatch.setattr(remote_module, "PUT_S", 1e6)
     store, obstacle = blocked
     attempt = left_open(store.attempt("a"))
     fill(attempt, [0])
@@ -252,8 +281,9 @@ def strange(monkeypatch) -> Callable[[str], None]:
     return lambda verb: monkeypatch.setattr(Strange, "out_of_order", verb)
 
 
-def test_errors_of_any_file_system_stop_the_job(strange):
+def test_errors_of_any_file_system_stop_the_job(strange, monkeypatch):
     """Whatever kind of error a file system has, it is told in one line, as an error of the job."""
+    monkeypatch.setattr(remote_module, "SEGMENT_S", 0.0)  # what is put is forgotten, and has to be got
     store = Store(f"strange://{uuid.uuid4().hex}")
     attempt = left_open(store.attempt("a"))
     fill(attempt, [1])

@@ -51,13 +51,14 @@ class Writer(Protocol):
 class Folder(Protocol):
     """A folder of files on some file system.
 
-    url: its address.
+    url: its address. readers: threads that suit the reading of many of its files.
 
     Raises `JobError` where something cannot be read or written, `FileNotFoundError` for a file that is not there; what
     `open` gives raises what the system raises.
     """
 
     url: str
+    readers: int
 
     def path(self, name: str) -> str:
         """Address of a file, as a person would name it."""

@@ -21,6 +21,8 @@ BALLAST_BYTES = 2**21
 class LocalFolder:
     """A folder by its absolute path; see `Folder`."""
 
+    readers = 8  # on a network file system a file takes a millisecond, most of it waiting
+
     def __init__(self, root: str) -> None:
         self.url = root
 

@@ -14,9 +14,6 @@ from nemocc_dask.llm.store.sidecar import Origin, Sealed, unseal
 from nemocc_dask.llm.store.spent import Spent, add_up
 from nemocc_dask.llm.store.trouble import cannot_read
 
-READERS = 8
-"""Threads that read files: on a network file system each takes a millisecond, most of it waiting."""
-
 Sizes = Mapping[str, int]
 """Name of a file → its bytes."""
 
@@ -51,7 +48,7 @@ class Lookout:
             if attempt not in own and any(self._seen.get(name) != size for name, size in files.items())
         ]
         seen: dict[str, int] = {}
-        with ThreadPoolExecutor(READERS) as readers:
+        with ThreadPoolExecutor(self._folder.readers) as readers:
             for news in readers.map(lambda attempt: self._look_at(attempt[0], attempt[1], sizes), fresh):
                 yield from news
                 seen.update((found.file, found.lines.end) for found in news)
@@ -103,7 +100,7 @@ def spent_by_attempt(folder: Folder, prefix: str, besides: Collection[str]) -> I
         for attempt, files in files_by_attempt(sizes).items()
         if attempt.startswith(prefix) and attempt not in besides
     ]
-    with ThreadPoolExecutor(READERS) as readers:
+    with ThreadPoolExecutor(folder.readers) as readers:
         yield from readers.map(lambda attempt: _spent(folder, attempt[0], attempt[1], sizes), attempts)
 
 

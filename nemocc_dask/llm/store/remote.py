@@ -1,29 +1,39 @@
-"""A folder on an object store, which knows no appending: lines are gathered and put as segments."""
+"""A folder on an object store, which knows no appending: lines are gathered, and put again and again as they grow."""
 
 from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from nemocc_dask.errors import JobError
+from nemocc_dask.filesystems import has_folders
 from nemocc_dask.llm.store.folder import LINES, Span, Written
 from nemocc_dask.llm.store.trouble import cannot_read, cannot_write
 
-SEGMENT_BYTES = 2**22
-"""A segment is put when it is as large as this ..."""
+PUT_S = 1.0
+"""A segment that has grown is put again after so many seconds: what a killed process loses is of no more.
 
-SEGMENT_S = 10.0
-"""... or after so many seconds."""
+A put is billed: 0.000005 dollars at large vendors in 2026, at most one a second for each partition in hand. Answers
+that are lost are paid for twice, and one of 500 tokens costs fifty times as much where a million cost half a dollar."""
+
+SEGMENT_BYTES = 2**20
+"""A segment that is as large as this is put for the last time, and another begun, ..."""
+
+SEGMENT_S = 30.0
+"""... or after so many seconds: what is put again is bounded, and so is the number of files."""
 
 
 class RemoteFolder:
     """A folder of an fsspec file system; see `Folder`.
 
-    waiting: segments that are not put yet, by name. This process reads them from here.
+    waiting: segments that are not put for the last time yet, by name. This process reads them from here.
     """
+
+    readers = 32  # a file takes tens of milliseconds, most of them waiting
 
     def __init__(self, filesystem: Any, root: str, url: str) -> None:
         self.url = url
@@ -61,7 +71,7 @@ class RemoteFolder:
     def write(self, name: str, content: bytes) -> None:
         """Put a file whole."""
         try:
-            if not self._made:  # an object store has no folders, but fsspec serves other kinds too
+            if not self._made and has_folders(self._filesystem):
                 self._filesystem.makedirs(self._root, exist_ok=True)
                 self._made = True
             self._filesystem.pipe_file(self._inner(name), content)
@@ -100,11 +110,13 @@ def _reading(path: str) -> Iterator[None]:
 
 
 class Segments:
-    """Lines gathered in memory, and put by a thread of its own every `SEGMENT_S` seconds or `SEGMENT_BYTES`.
+    """Lines gathered in memory, and put by a thread of its own.
 
-    A process that is killed loses what it has gathered since the last put: the answers of up to `SEGMENT_S` seconds,
-    and of the time a put takes; `sync` and `close` put all there is. Where a put fails, what was to be put is kept and
-    tried again with the next; until one succeeds each `append` has trouble to tell, and `sync` and `close` raise.
+    A file grows by being put again whole, which object stores do at one moment: whoever reads it finds the lines of
+    before, or these and more. A process that is killed loses what it has gathered since the last put began: the answers
+    of up to `PUT_S` seconds, and of the time that a put takes; `sync` and `close` put all there is. Where a put fails,
+    what was to be put is kept and tried again with the next; until one succeeds each `append` has trouble to tell, and
+    `sync` and `close` raise.
     """
 
     def __init__(self, folder: RemoteFolder, attempt: str) -> None:
@@ -115,8 +127,9 @@ class Segments:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._begun = 0
+        self._begun_at = 0.0
         self._filling: str | None = None
-        self._full: list[str] = []
+        self._put: dict[str, int] = {}  # those that wait, oldest first, and how many bytes of each have been put
         self._trouble: str | None = None
 
     def append(self, line: bytes) -> Written:
@@ -126,19 +139,17 @@ class Segments:
             lines = self._folder.waiting[name]
             written = Written(name, len(lines), self._trouble)
             lines += line
-        if len(lines) >= SEGMENT_BYTES:
-            self._wake.set()
+            is_full = len(lines) >= SEGMENT_BYTES
+            if is_full:
+                self._filling = None
+                self._wake.set()
         return written
 
     def sync(self) -> None:
         """Put what there is. Others may append meanwhile."""
         with self._putting:
             try:
-                self._put_full()
-                with self._lock:
-                    self._full += [self._filling] if self._filling else []
-                    self._filling = None
-                self._put_full()
+                self._put_all()
             except JobError as error:
                 self._trouble = str(error)
                 raise
@@ -148,6 +159,8 @@ class Segments:
         """Put what there is, and end the thread. Where that fails it may be called again."""
         self._closed = True
         self._wake.set()
+        with self._lock:
+            self._filling = None
         self.sync()
         if self._thread is not None:
             self._thread.join()
@@ -159,18 +172,28 @@ class Segments:
             self._thread.start()
         name = f"{self._attempt}.{self._begun:05d}{LINES}"
         self._begun += 1
+        self._begun_at, self._put[name] = time.monotonic(), 0
         self._folder.waiting[name] = bytearray()
         return name
 
-    def _put_full(self) -> None:
-        while self._full:
-            name = self._full[0]
-            self._folder.write(name, bytes(self._folder.waiting[name]))
-            del self._full[0], self._folder.waiting[name]
+    def _put_all(self) -> None:
+        with self._lock:
+            if time.monotonic() - self._begun_at >= SEGMENT_S:
+                self._filling = None
+            names = list(self._put)
+        for name in names:
+            with self._lock:
+                content = bytes(self._folder.waiting[name])
+            if len(content) > self._put[name]:
+                self._folder.write(name, content)
+            with self._lock:
+                self._put[name] = len(content)
+                if name != self._filling and len(content) == len(self._folder.waiting[name]):
+                    del self._put[name], self._folder.waiting[name]
 
     def _put_now_and_then(self) -> None:
         while not self._closed:
-            self._wake.wait(SEGMENT_S)
+            self._wake.wait(PUT_S)
             self._wake.clear()
             with suppress(JobError):  # the next append, sync or close tells
                 self.sync()

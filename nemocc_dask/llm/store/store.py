@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import cached_property
 
-import fsspec
-
 from nemocc_dask.errors import SettingError
+from nemocc_dask.filesystems import AddressError, is_local, located
 from nemocc_dask.llm.results import Answer, Flaw
 from nemocc_dask.llm.store.attempt import Attempt
 from nemocc_dask.llm.store.folder import Folder
@@ -22,7 +21,7 @@ class Store:
     """Answers that were paid for, kept as lines of JSON in a folder and found again by the key of their request.
 
     url: a local path or any fsspec URL. On a local or network file system an answer outlives its process as soon as it
-    is appended; on an object store, up to 10 seconds later (see `llm.store.remote.Segments`).
+    is appended; on an object store, about a second later (see `llm.store.remote.Segments`).
 
     Nothing is opened or made before it is used. It pickles as its address. All stores of one address in a process share
     an index of 24 bytes an answer. Processes see each other's answers after a second or more.
@@ -38,8 +37,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         try:
-            self._filesystem, self._root = fsspec.core.url_to_fs(str(url))
-        except (ImportError, ValueError) as error:
+            self._filesystem, self._root = located(str(url))
+        except AddressError as error:
             raise SettingError(
                 f"The store {url!r} cannot be reached: {error}. Name a folder, or another URL."
             ) from None
@@ -98,5 +97,4 @@ class Store:
 
     @property
     def _is_local(self) -> bool:
-        protocol = self._filesystem.protocol
-        return "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+        return is_local(self._filesystem)
