@@ -13,7 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # its processes and hosts are those of the tests
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / "tests")
+)  # its processes are the tests'; one here is called like them
 
 from cluster.hosts import Hosts, why_not
 from cluster.processes import LONGEST_START_S, Cluster, EndpointProcess, nemocc, nemocc_started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import ssl
 import urllib.parse
 import urllib.request
@@ -18,6 +19,11 @@ from nemocc_dask.settings import FROM_ENVIRONMENT, Endpoint
 
 CONNECT_TIMEOUT_S = 30.0
 """Longest wait for a connection, name lookup included. The endpoint's own time-out covers the answer too."""
+
+UNRECEIVED_S = 20.0
+"""Longest that the system tries to bring to the endpoint's machine what was sent. A request that it held back while a
+link was cut would arrive, even after this process has died, when its place has long been given to another: Dask gives
+up a worker after 30 s. A request that was received, and is being answered, waits for as long as it takes."""
 
 DETAIL_CHARACTERS = 500
 """Most of an endpoint's own words that is kept."""
@@ -187,7 +193,21 @@ def connector_through(socks: str | None) -> aiohttp.BaseConnector:
     certificates cannot be read.
     """
     tls = _tls_from_environment()
-    return aiohttp.TCPConnector(limit=0, ssl=tls) if socks is None else _socks_connector(URL(socks), tls)
+    if socks is not None:
+        return _socks_connector(URL(socks), tls)
+    return aiohttp.TCPConnector(limit=0, ssl=tls, socket_factory=_socket)
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """For a connection to this address, which breaks where what was sent is not received in time.
+
+    Only Linux can. Elsewhere, and through SOCKS, the system decides, which goes on for a quarter of an hour.
+    """
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    if hasattr(socket, "TCP_USER_TIMEOUT") and family in (socket.AF_INET, socket.AF_INET6):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(UNRECEIVED_S * 1000))
+    return made
 
 
 def _socks_connector(proxy: URL, tls: ssl.SSLContext | bool) -> aiohttp.BaseConnector:

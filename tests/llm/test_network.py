@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import pickle
+import socket
 import ssl
 import subprocess
 import sys
 import time
 import urllib.parse
+from contextlib import suppress
 
+import aiohttp
 import pytest
 import trustme
 from click.testing import CliRunner
@@ -21,6 +25,7 @@ from doors import ConnectProxy, Door, Socks5
 from nemocc_dask.cli import nemocc
 from nemocc_dask.errors import EndpointRefusedError, EndpointUnreachableError, SettingError
 from nemocc_dask.llm import Answer, answer_all, check_endpoint, close_runtime
+from nemocc_dask.llm.access import UNRECEIVED_S, connector_through
 from nemocc_dask.settings import Endpoint, Job
 
 SECRET = "sk/canary+0123456789=="
@@ -482,3 +487,30 @@ def test_one_address_that_refuses_stops_all(server, others, endpoint, ask, how, 
         answer_all([ask()], endpoint.replace(base_url=of(server, *others)))
     assert of(others[1])[0] in str(error.value) and of(server)[0] not in str(error.value)
     assert not any(each.calls for each in (server, *others))
+
+
+# --- links that are cut -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can")
+def test_what_is_not_received_in_time_is_given_up():
+    """A connection breaks where what was sent is not received, so that it does not arrive after all, much later."""
+
+    def half_an_answer(listener):
+        connection, _ = listener.accept()
+        with connection, suppress(ConnectionResetError):
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n1")
+            connection.recv(1)  # until the other side has looked
+
+    async def option():
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            answering = asyncio.create_task(asyncio.to_thread(half_an_answer, listener))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            async with aiohttp.ClientSession(connector=connector_through(None)) as session, session.get(url) as reply:
+                connection = reply.connection.transport.get_extra_info("socket")
+                found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            await answering
+            return found
+
+    assert asyncio.run(option()) == UNRECEIVED_S * 1000 < 30_000
