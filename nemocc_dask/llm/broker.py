@@ -7,7 +7,7 @@ It knows no network and no clock: who tells what, and when, is handed in. On a D
     a process tells its usage every `again_s`, and is granted places for `valid_s` from then on
     it may hold     h = max(places granted, under way) until it has told that there are fewer under way
     it is granted   min(its part, limit - sum of h of all others), so all together never hold more than the limit
-    its part        max-min fair: nobody gets more than he can use, and what is left is shared evenly
+    its part        max-min fair: first what each can use, in even parts where that is too much; the rest evenly
     silent          its h is kept until its grant has run out and what it had under way must be over
 
 Requests and tokens by the minute are handed out as they come in, in even parts among those that want some; where there
@@ -159,10 +159,15 @@ class Broker:
         return min(process.silent_at + rest_s, max(process.silent_at, process.gone_at) + GONE_S)
 
     def _parts(self, now: float) -> dict[str, int]:
-        """Each process's part of the places. Those that are silent can use none."""
+        """Each process's part of the places. Those that are silent can use none.
+
+        What nobody wants now is shared out as well: who is answered at once never seems to want more than a few.
+        """
         heard = [name for name, process in self._processes.items() if now < min(process.silent_at, process.gone_at)]
         heard.sort(key=lambda name: self._rank(self._processes[name], now))
-        return dict(zip(heard, fair_parts(self.limit, [self._processes[name].wants for name in heard]), strict=True))
+        parts = fair_parts(self.limit, [self._processes[name].wants for name in heard])
+        spare = fair_parts(self.limit - sum(parts), [self._most] * len(heard))
+        return {name: part + more for name, part, more in zip(heard, parts, spare, strict=True)}
 
     def _rank(self, process: _Process, now: float) -> tuple[bool, float]:
         """Who comes first where there are not enough places: who has just got one, then who has waited longest."""
