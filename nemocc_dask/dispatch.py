@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -38,7 +39,39 @@ ROUNDS = 3
 LONGEST_END_S = 30.0
 """Longest wait for partitions to end; longer than requests are awaited, and shards written, after a stop."""
 
+ROW_COUNTS = {"rows", "answers", "reused", "failed"}
+"""What is counted of rows, of which each is one however often it is asked."""
+
 OnCounts = Callable[[int, Mapping[str, int]], bool]
+
+
+class Attempts:
+    """Counts of partitions, some of which are done again where a worker has died.
+
+    >>> attempts = Attempts()
+    >>> _ = attempts.net(3, "first", {"rows": 10, "answers": 4, "prompt_tokens": 70})
+    >>> dict(attempts.net(3, "second", {"rows": 10}))
+    {'rows': 0, 'answers': -4}
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[str, Counter[str]]] = {}
+
+    def net(self, part: int, attempt: str, counts: Mapping[str, int]) -> Counter[str]:
+        """The counts, without the rows of an attempt that this one does again; what that has taken stays taken."""
+        before, rows = self._rows.get(part, (attempt, Counter()))
+        these = Counter({name: counts[name] for name in counts if name in ROW_COUNTS})
+        net = Counter(counts)
+        if attempt == before:
+            these.update(rows)
+        else:
+            net.subtract(rows)
+        self._rows[part] = attempt, these
+        return net
+
+    def over(self, part: int) -> None:
+        """Nobody does it again."""
+        self._rows.pop(part, None)
 
 
 class Partitions:
@@ -55,6 +88,7 @@ class Partitions:
         self._left = iter(works)
         self._running: dict[Future, Work] = {}
         self._completed = as_completed()
+        self._told = Attempts()
         self._threads, self._look_again_at = 0, 0.0
 
     def records(self, *, on_interrupt: Callable[[], None]) -> Iterator[str]:
@@ -86,7 +120,9 @@ class Partitions:
 
     async def _hear(self, event: Any) -> None:
         told = event[1]
-        if told["launch"] == self._plan.launch and self._on_counts(told["part"], told["counts"]):
+        if told["launch"] != self._plan.launch:
+            return
+        if self._on_counts(told["part"], self._told.net(told["part"], told["attempt"], told["counts"])):
             await self._client.scheduler.nemocc_stop(launch=self._plan.launch, how=int(Stop.FINISH), out_of_budget=True)
 
     def _records(self) -> Iterator[str]:
@@ -103,6 +139,7 @@ class Partitions:
             else:
                 yield future.result()
                 future.release()
+                self._told.over(work.part.index)
             if stopped is None:
                 self._submit()
         if stopped is not None:

@@ -124,7 +124,7 @@ class Screen:
         """A line now and then, and one at the end."""
         while not ended.wait(LINE_EVERY_S):
             self.say(tally.line() if tally.rows else PREPARING)
-        if tally.parts:
+        if tally.rows:
             self.say(tally.line())
 
 

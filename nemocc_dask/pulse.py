@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -120,7 +120,7 @@ class Pulse:
         """As it is written: what the books tell, and what came in for partitions that are not finished."""
         books = self.books
         with self._lock:
-            counts = sum(self._open.values(), books.counts() if books else Counter())
+            counts = _added([books.counts() if books else Counter(), *self._open.values()])
             begun, parts = len(self._open), (len(books.done), books.parts) if books else (0, 0)
         done = counts["answers"] + counts["failed"]
         known, rate = parts[0] + begun, self._rate(done - counts["reused"])
@@ -167,6 +167,13 @@ class Pulse:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _added(several: Iterable[Counter[str]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for counts in several:
+        total.update(counts)  # a sum of counters would leave out what is below zero
+    return total
 
 
 # --- what others see of it --------------------------------------------------------------------------------------------

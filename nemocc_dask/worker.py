@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
@@ -22,8 +23,8 @@ from nemocc_dask.logs import about, event, switch_on
 log = logging.getLogger("nemocc_dask")
 
 PROGRESS_TOPIC = "nemocc-progress"
-"""Topic of the worker events that carry progress: {"launch": its name, "part": index, "counts": {name: n
-since the last event}}."""
+"""Topic of the worker events that carry progress: {"launch": its name, "part": index, "attempt": a word
+that differs where the partition is done again, "counts": {name: n since the last event}}."""
 
 REPORT_EVERY_S = 0.5
 
@@ -46,6 +47,7 @@ class PartProgress:
 
     def __init__(self, part: int, launched: Launch) -> None:
         self._part, self._launch = part, launched
+        self._attempt = uuid.uuid4().hex[:8]
         self._task = CurrentTask()
         self.worker = self._task.worker
         self._has_thread = True
@@ -106,9 +108,8 @@ class PartProgress:
             counts, self._counts = dict(self._counts), Counter()
             self._reported_at = time.monotonic()
         if counts and self._task.worker is not None:
-            self._task.worker.log_event(
-                PROGRESS_TOPIC, {"launch": self._launch.name, "part": self._part, "counts": counts}
-            )
+            told = {"launch": self._launch.name, "part": self._part, "attempt": self._attempt, "counts": counts}
+            self._task.worker.log_event(PROGRESS_TOPIC, told)
 
     def _sync_now(self) -> None:
         """On one thread at a time; the others need not wait for it."""

@@ -20,10 +20,10 @@ from nemocc_dask.settings import FROM_ENVIRONMENT, Endpoint
 CONNECT_TIMEOUT_S = 30.0
 """Longest wait for a connection, name lookup included. The endpoint's own time-out covers the answer too."""
 
-UNRECEIVED_S = 20.0
+UNRECEIVED_S = 5.0
 """Longest that the system tries to bring to the endpoint's machine what was sent. A request that it held back while a
-link was cut would arrive, even after this process has died, when its place has long been given to another: Dask gives
-up a worker after 30 s. A request that was received, and is being answered, waits for as long as it takes."""
+link was cut would arrive, even after this process has died, when its place has long been given to another: the broker
+waits for no more than this. A request that was received, and is being answered, waits for as long as it takes."""
 
 DETAIL_CHARACTERS = 500
 """Most of an endpoint's own words that is kept."""

@@ -21,6 +21,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from nemocc_dask.llm.access import UNRECEIVED_S
 from nemocc_dask.llm.adaptive import Adaptive
 from nemocc_dask.llm.rates import Pace, Reservoir
 from nemocc_dask.llm.rounds import Round
@@ -40,7 +41,8 @@ GONE_S = 1.5
 """Requests of a process that is gone are over by then: its connections are closed, and servers notice."""
 
 SLOWER = 2.0
-"""Requests of a process that is silent may take so many times the longest that was seen, if not their time-out."""
+"""Requests of a process that is silent may take so many times the longest that was seen, if not their time-out, and a
+link that is cut may hold them back before that."""
 
 TENURE_S = 2.0
 """Where there are fewer places than processes, each keeps one for so long."""
@@ -155,7 +157,7 @@ class Broker:
                 self._end(server, round_, None, now)
 
     def _over_at(self, process: _Process) -> float:
-        rest_s = min(self._timeout_s, SLOWER * self._longest_s or self._timeout_s)
+        rest_s = UNRECEIVED_S + min(self._timeout_s, SLOWER * self._longest_s or self._timeout_s)
         return min(process.silent_at + rest_s, max(process.silent_at, process.gone_at) + GONE_S)
 
     def _parts(self, now: float) -> dict[str, int]:

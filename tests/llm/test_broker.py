@@ -9,6 +9,7 @@ from itertools import count
 
 import pytest
 
+from nemocc_dask.llm.access import UNRECEIVED_S
 from nemocc_dask.llm.broker import GONE_S, SLOWER, VALID_S, Broker, fair_parts
 from nemocc_dask.llm.share import Share, Usage
 from nemocc_dask.settings import Endpoint
@@ -200,7 +201,7 @@ def test_a_silent_ones_requests_are_waited_for():
     one.is_stopped = True
     world.run(VALID_S + 5)
     assert other.in_flight == 5
-    world.run(SLOWER * 20)
+    world.run(SLOWER * 20 + UNRECEIVED_S)
     assert other.in_flight == 10
     one.is_stopped, sent = False, len(world.arrivals)
     assert one.share.places(world.now) == 0
