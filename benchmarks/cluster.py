@@ -168,11 +168,12 @@ def faults(words: Sequence[str]) -> None:
     with scene(words) as here, here.watched():
         here.submit()
         here.until(lambda told: told["http_requests"] > 10 * LIMIT)
-        killed_at = time.monotonic()
         victim = _not_the_driver(here)
+        killed_at = time.monotonic()
         here.cluster.kill(victim, nanny=True)
         time.sleep(8)
-        stopped_at, stopped = time.monotonic(), _not_the_driver(here)
+        stopped = _not_the_driver(here)
+        stopped_at = time.monotonic()
         here.cluster.stop(stopped)
         time.sleep(20)
         here.cluster.go_on(stopped)
@@ -187,6 +188,7 @@ def faults(words: Sequence[str]) -> None:
             failed=sum(sum(account["failed"].values()) for account in books["tasks"].values()),
             after_kill_s=round(here.back_in_use_s(killed_at), 1), after_stop_s=round(here.back_in_use_s(stopped_at), 1),
             while_stopped=round(here.in_flight(stopped_at + 5, went_on_at), 1),
+            each_second=[round(here.in_flight(killed_at + second, killed_at + second + 1)) for second in range(45)],
             )  # fmt: skip
 
 
