@@ -17,9 +17,9 @@ ASK_FOR_A_GPU := from nemocc_dask.devices import cuda_devices; cuda_devices() or
 demo: $(VENV)/.core
 	$(BIN)/nemocc-dask demo
 
-# Most tests wait more than they work, so several run at once.
+# Most tests wait more than they work, so several run at once; who is done takes over what another has still to do.
 test: $(VENV)/.test $(VENV)/.kubernetes
-	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) $(PYTEST_ARGS)
+	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 # Against `transformers serve`; torch and what it brings along take 5.5 GB.
 test-servers: $(SERVERS_VENV)/.servers

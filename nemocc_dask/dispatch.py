@@ -89,6 +89,7 @@ class Partitions:
         self._running: dict[Future, Work] = {}
         self._completed = as_completed()
         self._told = Attempts()
+        self._is_open = self._is_stopped = False
         self._threads, self._look_again_at = 0, 0.0
 
     def records(self, *, on_interrupt: Callable[[], None]) -> Iterator[str]:
@@ -114,8 +115,10 @@ class Partitions:
                 self._client.unsubscribe_topic(PROGRESS_TOPIC)
 
     def stop(self) -> None:
-        """Send nothing more; from any thread."""
-        ask(self._client, "stop", launch=self._plan.launch, how=int(Stop.DRAIN))
+        """Send nothing more; from any thread, also before they have begun."""
+        self._is_stopped = True
+        if self._is_open:
+            ask(self._client, "stop", launch=self._plan.launch, how=int(Stop.DRAIN))
         self._client.cancel(list(self._running))
 
     async def _hear(self, event: Any) -> None:
@@ -127,6 +130,8 @@ class Partitions:
 
     def _records(self) -> Iterator[str]:
         """A partition that stopped because another failed does not hide the other's error."""
+        if self._is_stopped:
+            raise CancelledError
         stopped = None
         self._submit()
         for future in self._completed:
@@ -193,6 +198,7 @@ class Partitions:
         install(self._client)
         shared = self._plan.recipe.endpoint.model_dump_json() if self._plan.shares_limits else None
         ask(self._client, "open", launch=self._plan.launch, endpoint=shared)
+        self._is_open = True
         try:
             yield
         finally:

@@ -269,6 +269,8 @@ class _Run:
         with self._cluster() as client:
             running = Partitions(client, left, self._plan_now(), self._counted)
             self.pulse.on_cancel = running.stop
+            if self.pulse.is_cancelled:  # before anybody could be told
+                running.stop()
             yield from running.records(on_interrupt=partial(self.progress.told, INTERRUPT_TOLD))
 
     def _counted(self, part: int, counts: Mapping[str, int]) -> bool:
