@@ -12,7 +12,7 @@ PHASE_TESTS := admit route preprocess segmenting generate postprocess joining kn
 GPU_TESTS := tests/text tests/job/test_gpu.py tests/test_accessor.py tests/test_on_gpus.py tests/test_benchmark_gpu.py $(PHASE_TESTS:%=tests/test_%.py)
 ASK_FOR_A_GPU := from nemocc_dask.devices import cuda_devices; cuda_devices() or exit("There is no CUDA device here.")
 
-.PHONY: demo test test-servers test-gpu lint bench bench-gpu driver clean
+.PHONY: demo test test-cluster test-servers test-gpu lint bench bench-gpu driver clean
 
 demo: $(VENV)/.core
 	$(BIN)/nemocc-dask demo
@@ -20,6 +20,10 @@ demo: $(VENV)/.core
 # Most tests wait more than they work, so several run at once; who is done takes over what another has still to do.
 test: $(VENV)/.test $(VENV)/.kubernetes
 	$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
+
+# Hosts as network namespaces with links that are cut, Slurm's runner, workers and schedulers that end: a minute each.
+test-cluster: $(VENV)/.test
+	$(BIN)/pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
 # Against `transformers serve`; torch and what it brings along take 5.5 GB.
 test-servers: $(SERVERS_VENV)/.servers

@@ -18,7 +18,7 @@ REASON = why_not()
 ROWS = 300
 SECONDS = 4.0
 
-pytestmark = pytest.mark.skipif(REASON is not None, reason=str(REASON))
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
 
 
 @pytest.mark.parametrize("from_scheduler_alone", [False, True])

@@ -13,6 +13,8 @@ from .processes import Cluster, EndpointProcess, Process, nemocc_started
 
 ROWS, LIMIT, LATENCY_S = 120, 8, 1.0
 
+pytestmark = pytest.mark.cluster
+
 
 @pytest.fixture
 def endpoint(tmp_path: Path) -> Iterator[EndpointProcess]:

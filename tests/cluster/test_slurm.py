@@ -36,6 +36,9 @@ def srun(folder: Path, *words: str) -> Iterator[list[Process]]:
         ]
 
 
+pytestmark = pytest.mark.cluster
+
+
 @pytest.fixture
 def endpoint(tmp_path: Path) -> Iterator[EndpointProcess]:
     with EndpointProcess(tmp_path, latency=0.05) as running:
