@@ -7,7 +7,7 @@ GPU_VENV := .venv-gpu
 CONSTRAINTS ?= constraints.txt
 OPERATOR := 'dask-kubernetes>=2026.3'
 BUILT_FROM := pyproject.toml hatch_build.py $(wildcard nemocc_dask/text/native/*.[ch])
-TEST_PROCESSES ?= 5
+TEST_PROCESSES ?= 4
 PHASE_TESTS := admit route preprocess segmenting generate postprocess joining known_mistakes_in_texts phases
 GPU_TESTS := tests/text tests/job/test_gpu.py tests/test_accessor.py tests/test_on_gpus.py tests/test_benchmark_gpu.py $(PHASE_TESTS:%=tests/test_%.py)
 ASK_FOR_A_GPU := from nemocc_dask.devices import cuda_devices; cuda_devices() or exit("There is no CUDA device here.")
